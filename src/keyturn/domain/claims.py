@@ -1,0 +1,45 @@
+"""What the two kinds of token say."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from keyturn.domain.ids import FamilyId, TokenId, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class AccessClaims:
+    """The claims of an access token (RFC 9068 §2.2), less `iss`, `aud` and `type`, which the codec adds.
+
+    Attributes:
+        epoch: the user's epoch when the token was issued.
+        roles: role names; empty under the policy `none`.
+        permissions: None where the policy does not put them into the token.
+        scope: None where the token is not limited to a part of the user's permissions.
+        issued_at, expires_at: aware UTC, whole seconds.
+    """
+
+    token_id: TokenId
+    user_id: UserId
+    family_id: FamilyId
+    client_id: str
+    epoch: int
+    roles: frozenset[str]
+    permissions: frozenset[str] | None
+    scope: frozenset[str] | None
+    issued_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshClaims:
+    """The claims of a refresh token, less `iss`, `aud` and `type`, which the codec adds.
+
+    Attributes:
+        issued_at, expires_at: aware UTC, whole seconds.
+    """
+
+    token_id: TokenId
+    user_id: UserId
+    family_id: FamilyId
+    issued_at: datetime
+    expires_at: datetime

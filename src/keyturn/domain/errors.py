@@ -1,0 +1,229 @@
+"""Everything that can go wrong, as one tree with stable codes.
+
+```
+KeyturnError
+├── AuthenticationFailed
+│   ├── AuthenticationRequired   authentication_required   nothing was presented
+│   ├── InvalidCredentials       invalid_credentials       wrong e-mail or password, or disabled
+│   ├── InvalidAccessToken       invalid_token             the access token is not good
+│   └── InvalidRefreshToken      invalid_refresh_token     the refresh token is not good
+├── PermissionDenied             insufficient_scope
+├── InvalidInput
+│   ├── InvalidEmail             invalid_email
+│   ├── PasswordTooShort         password_too_short
+│   ├── PasswordTooLong          password_too_long
+│   ├── PasswordTooCommon        password_too_common
+│   ├── PasswordNotText          password_not_text
+│   ├── WrongCurrentPassword     wrong_current_password
+│   └── InvalidScope             invalid_scope
+├── NotFound
+│   ├── UserNotFound             user_not_found
+│   └── SessionNotFound          session_not_found
+├── Conflict
+│   └── EmailTaken               email_taken
+├── Unavailable                  (retry_after seconds)
+│   ├── StoreUnavailable         store_unavailable
+│   ├── HashingBusy              hashing_busy
+│   └── Contention               contention
+└── StaleWrite                   never leaves a use-case
+    ├── StaleUser                stale_user
+    └── StaleFamily              stale_family
+```
+
+An error knows no HTTP status: a delivery maps the class. Its message is safe to show to a caller
+and never holds a secret.
+"""
+
+from typing import ClassVar
+
+
+class KeyturnError(Exception):
+    """Base of every error that keyturn raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    message: ClassVar[str] = "The request failed."
+
+    def __init__(self, detail: str | None = None) -> None:
+        """Raise with `detail`, or with the class's own message."""
+        super().__init__(detail or self.message)
+
+    @property
+    def detail(self) -> str:
+        """What a caller may be told."""
+        return str(self.args[0])
+
+
+class AuthenticationFailed(KeyturnError):
+    """The caller is not who they must be."""
+
+
+class AuthenticationRequired(AuthenticationFailed):
+    """Nothing was presented where something is needed."""
+
+    code = "authentication_required"
+    message = "Authentication is required."
+
+
+class InvalidCredentials(AuthenticationFailed):
+    """The e-mail is unknown, the password is wrong, or the user may not log in: never said which."""
+
+    code = "invalid_credentials"
+    message = "The e-mail address or the password is wrong."
+
+
+class InvalidAccessToken(AuthenticationFailed):
+    """The access token is malformed, forged, expired, revoked or of another kind."""
+
+    code = "invalid_token"
+    message = "The access token is invalid, expired or revoked."
+
+
+class InvalidRefreshToken(AuthenticationFailed):
+    """The refresh token is malformed, forged, expired, revoked, replayed or of another kind."""
+
+    code = "invalid_refresh_token"
+    message = "The refresh token is invalid, expired or revoked."
+
+
+class PermissionDenied(KeyturnError):
+    """The caller is known but lacks a role or permission (RFC 6750 §3.1)."""
+
+    code = "insufficient_scope"
+    message = "The caller lacks the permission that this needs."
+
+
+class InvalidInput(KeyturnError):
+    """The request is understood and can't be accepted as it is."""
+
+    field: ClassVar[str | None] = None
+
+
+class InvalidEmail(InvalidInput):
+    """The text is not an e-mail address."""
+
+    code = "invalid_email"
+    message = "This is not a valid e-mail address."
+    field = "email"
+
+
+class PasswordTooShort(InvalidInput):
+    """The password has fewer characters than the policy asks for (OWASP ASVS 5.0 V6.2.1)."""
+
+    code = "password_too_short"
+    message = "The password is too short."
+    field = "password"
+
+
+class PasswordTooLong(InvalidInput):
+    """The password has more characters than the policy allows."""
+
+    code = "password_too_long"
+    message = "The password is too long."
+    field = "password"
+
+
+class PasswordTooCommon(InvalidInput):
+    """The password is on a list of common ones (OWASP ASVS 5.0 V6.2.4)."""
+
+    code = "password_too_common"
+    message = "The password is too common: choose one that others are unlikely to use."
+    field = "password"
+
+
+class PasswordNotText(InvalidInput):
+    """The password holds a NUL or a lone surrogate, which no keyboard types."""
+
+    code = "password_not_text"
+    message = "The password holds characters that are not text."
+    field = "password"
+
+
+class WrongCurrentPassword(InvalidInput):
+    """The current password that a change asks for is wrong."""
+
+    code = "wrong_current_password"
+    message = "The current password is wrong."
+    field = "current_password"
+
+
+class InvalidScope(InvalidInput):
+    """The scope is unknown, malformed or wider than what was granted (RFC 6749 §5.2)."""
+
+    code = "invalid_scope"
+    message = "The scope is unknown or exceeds what was granted."
+    field = "scope"
+
+
+class NotFound(KeyturnError):
+    """There is no such thing, or none that the caller may know of."""
+
+
+class UserNotFound(NotFound):
+    """No such user."""
+
+    code = "user_not_found"
+    message = "There is no such user."
+
+
+class SessionNotFound(NotFound):
+    """No such live session of this user."""
+
+    code = "session_not_found"
+    message = "There is no such session."
+
+
+class Conflict(KeyturnError):
+    """The change contradicts what is stored."""
+
+
+class EmailTaken(Conflict):
+    """Another user has this e-mail address."""
+
+    code = "email_taken"
+    message = "This e-mail address is already registered."
+
+
+class Unavailable(KeyturnError):
+    """It can't be done now and may work later; nothing was changed or used up."""
+
+    retry_after: ClassVar[int] = 1
+    """Seconds after which a retry makes sense."""
+
+
+class StoreUnavailable(Unavailable):
+    """The store does not answer."""
+
+    code = "store_unavailable"
+    message = "The service can't reach its store. Nothing was changed; try again."
+
+
+class HashingBusy(Unavailable):
+    """More passwords wait to be hashed than the queue holds."""
+
+    code = "hashing_busy"
+    message = "Too many logins at once; try again in a moment."
+
+
+class Contention(Unavailable):
+    """Others kept changing the same record; reading again did not help in a bounded number of tries."""
+
+    code = "contention"
+    message = "The record is being changed by others; try again."
+
+
+class StaleWrite(KeyturnError):
+    """What was read has been changed since; a use-case answers by reading again."""
+
+
+class StaleUser(StaleWrite):
+    """The user was changed or removed since it was read."""
+
+    code = "stale_user"
+    message = "The user was changed meanwhile."
+
+
+class StaleFamily(StaleWrite):
+    """The family was rotated, revoked or removed since it was read."""
+
+    code = "stale_family"
+    message = "The session was changed meanwhile."

@@ -1,0 +1,112 @@
+"""The numbers that a deployment may choose, with bounds that keep them safe."""
+
+import unicodedata
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from keyturn.domain.errors import PasswordNotText, PasswordTooLong, PasswordTooShort
+from keyturn.domain.secret import Secret
+
+MAX_GRACE = timedelta(seconds=60)
+SHORTEST_PASSWORD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """How long tokens and sessions live.
+
+    Args:
+        access_ttl: lifetime of an access token.
+        idle_ttl: a family that is not refreshed for this long ends.
+        absolute_ttl: a family ends this long after its login, however often it is refreshed.
+        grace: how long after a rotation the token before may still ask for the same successor;
+            zero is strict: every second use is reuse. At most 60 seconds.
+        max_sessions: live families per user; a login beyond it ends the least recently used one.
+
+    Raises:
+        ValueError: a number is out of its bounds, or one contradicts another.
+    """
+
+    access_ttl: timedelta = timedelta(minutes=15)
+    idle_ttl: timedelta = timedelta(days=7)
+    absolute_ttl: timedelta = timedelta(days=30)
+    grace: timedelta = timedelta(seconds=10)
+    max_sessions: int = 5
+
+    def __post_init__(self) -> None:
+        if self.access_ttl < timedelta(seconds=1):
+            raise ValueError("the access token lifetime must be at least one second")
+        if self.idle_ttl <= self.access_ttl:
+            raise ValueError("the idle lifetime must exceed the access token lifetime")
+        if self.absolute_ttl < self.idle_ttl:
+            raise ValueError("the absolute lifetime must not be shorter than the idle lifetime")
+        if not timedelta(0) <= self.grace <= MAX_GRACE:
+            raise ValueError("the grace window must be between 0 and 60 seconds")
+        if self.max_sessions < 1:
+            raise ValueError("at least one session per user must be allowed")
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordPolicy:
+    """Which passwords are accepted (NIST SP 800-63B-4 §3.1.1.2, OWASP ASVS 5.0 V6.2).
+
+    No composition rules, no truncation; a length is counted in characters after NFC.
+
+    Args:
+        min_length: characters; 15 where the password is the only factor, never below 8.
+        max_length: characters.
+
+    Raises:
+        ValueError: the bounds contradict each other or are weaker than allowed.
+    """
+
+    min_length: int = 15
+    max_length: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.min_length < SHORTEST_PASSWORD:
+            raise ValueError(
+                f"passwords of fewer than {SHORTEST_PASSWORD} characters can't be allowed"
+            )
+        if self.max_length < max(64, self.min_length):
+            raise ValueError("passwords of 64 characters and of the minimum length must be allowed")
+
+    def normalise(self, password: Secret) -> Secret:
+        """Return the password as it is hashed and compared: Unicode NFC, otherwise unchanged.
+
+        Raises:
+            PasswordNotText: it holds a NUL or a lone surrogate.
+            PasswordTooLong: it is longer than the policy allows, before or after NFC.
+        """
+        text = password.reveal()
+        # NFC of a hostile text costs time in proportion to it: bound it first.
+        if len(text) > 4 * self.max_length:
+            raise PasswordTooLong(f"A password has at most {self.max_length} characters.")
+        if "\x00" in text or any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+            raise PasswordNotText
+        normal = unicodedata.normalize("NFC", text)
+        if len(normal) > self.max_length:
+            raise PasswordTooLong(f"A password has at most {self.max_length} characters.")
+        return Secret(normal)
+
+    def accept(self, password: Secret) -> Secret:
+        """Return the normalised password if it may be set as a new one.
+
+        Raises:
+            PasswordNotText: it holds a NUL or a lone surrogate.
+            PasswordTooShort: it has too few characters.
+            PasswordTooLong: it has too many.
+        """
+        normal = self.normalise(password)
+        if len(normal) < self.min_length:
+            raise PasswordTooShort(f"A password has at least {self.min_length} characters.")
+        return normal
+
+
+class ClaimsPolicy(StrEnum):
+    """What an access token says of its user's rights; never an e-mail address or a plan."""
+
+    ROLES = "roles"
+    ROLES_AND_PERMISSIONS = "roles+permissions"
+    NONE = "none"

@@ -1,0 +1,151 @@
+"""A person who can log in."""
+
+import unicodedata
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from keyturn.domain.errors import InvalidEmail
+from keyturn.domain.ids import UserId
+
+MAX_EMAIL_LENGTH = 254
+
+
+class UserStatus(StrEnum):
+    """Whether a user may log in and refresh."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A named set of permissions, such as `posts:delete`."""
+
+    name: str
+    permissions: frozenset[str]
+
+
+USER_ROLE = Role("user", frozenset({"profile:read", "profile:write"}))
+"""What everybody who registers gets."""
+
+ADMIN_ROLE = Role(
+    "admin",
+    USER_ROLE.permissions
+    | {
+        "users:read",
+        "users:write",
+        "roles:assign",
+        "roles:write",
+        "sessions:revoke",
+        "audit:read",
+    },
+)
+"""What an operator's administrator gets."""
+
+BUILT_IN_ROLES = (USER_ROLE, ADMIN_ROLE)
+"""The roles that a new store holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person who can log in.
+
+    Attributes:
+        email: as the person wrote it; unique by its `canonical_email`.
+        password_hash: a PHC string; holds its own parameters and salt.
+        roles: with the permissions that they had when the user was read.
+        epoch: raised by each change after which older access tokens must die.
+        version: raised by each change; a save of a version that is not the next one is stale.
+    """
+
+    id: UserId
+    email: str
+    password_hash: str
+    display_name: str | None
+    status: UserStatus
+    roles: frozenset[Role]
+    epoch: int
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    last_login_at: datetime | None
+
+    def __repr__(self) -> str:
+        # The hash is a secret too: a trace or a log line must not carry it.
+        return f"User(id={self.id!s}, status={self.status!s}, version={self.version})"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the user may log in and refresh."""
+        return self.status is UserStatus.ACTIVE
+
+    @property
+    def role_names(self) -> frozenset[str]:
+        """The names of the user's roles."""
+        return frozenset(role.name for role in self.roles)
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        """Every permission that any of the user's roles gives."""
+        return frozenset[str]().union(*(role.permissions for role in self.roles))
+
+    def logged_in(self, at: datetime, *, password_hash: str) -> "User":
+        """Return the next version after a login at `at`, with the hash as it now is.
+
+        The version moves with each login, so that a login and a password change of the same
+        user can't both succeed on what they read before.
+        """
+        return replace(
+            self, last_login_at=at, password_hash=password_hash, version=self.version + 1
+        )
+
+    def with_password(self, password_hash: str, at: datetime) -> "User":
+        """Return the next version with a new password; older access tokens die by the epoch."""
+        return replace(
+            self,
+            password_hash=password_hash,
+            epoch=self.epoch + 1,
+            version=self.version + 1,
+            updated_at=at,
+        )
+
+    def with_display_name(self, display_name: str | None, at: datetime) -> "User":
+        """Return the next version with another display name."""
+        return replace(self, display_name=display_name, version=self.version + 1, updated_at=at)
+
+    def with_status(self, status: UserStatus, at: datetime) -> "User":
+        """Return the next version with another status; older access tokens die by the epoch."""
+        return replace(
+            self, status=status, epoch=self.epoch + 1, version=self.version + 1, updated_at=at
+        )
+
+    def with_roles(self, roles: frozenset[Role], at: datetime) -> "User":
+        """Return the next version with other roles; older access tokens die by the epoch."""
+        return replace(
+            self, roles=roles, epoch=self.epoch + 1, version=self.version + 1, updated_at=at
+        )
+
+    def logged_out_everywhere(self, at: datetime) -> "User":
+        """Return the next version after which every older access token is dead."""
+        return replace(self, epoch=self.epoch + 1, version=self.version + 1, updated_at=at)
+
+
+def canonical_email(address: str) -> str:
+    """Return the form by which two spellings of an address count as one: NFC, case folded.
+
+    Deliveries validate the syntax with a library; this only refuses what can't be an address.
+
+    Args:
+        address: as the person wrote it.
+
+    Raises:
+        InvalidEmail: it can't be an e-mail address.
+    """
+    if (
+        not 3 <= len(address) <= MAX_EMAIL_LENGTH
+        or any(not character.isprintable() or character.isspace() for character in address)
+        or "@" not in address[1:-1]
+    ):
+        raise InvalidEmail
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", address).casefold())

@@ -1,0 +1,38 @@
+"""How passwords are hashed and which of them are refused."""
+
+from abc import abstractmethod
+from typing import Protocol
+
+from keyturn.domain.secret import Secret
+
+
+class PasswordHasher(Protocol):
+    """Hashes and verifies passwords, off the event loop and bounded in number.
+
+    When more work waits than the adapter's queue holds, `hash` and `verify` raise `HashingBusy`
+    at once instead of queueing. A cancelled call frees its place.
+    """
+
+    @abstractmethod
+    async def hash(self, password: Secret) -> str:
+        """Return a salted hash in PHC string format; two calls never return the same."""
+
+    @abstractmethod
+    async def verify(self, password_hash: str | None, password: Secret) -> bool:
+        """Return whether `password` is the one that was hashed.
+
+        With `None` for an unknown user it does the same work and returns False, so that the time
+        taken tells nobody whether a user exists. A hash that it can't read is False too.
+        """
+
+    @abstractmethod
+    def needs_rehash(self, password_hash: str) -> bool:
+        """Return whether the hash was made with other parameters than today's, or by another scheme."""
+
+
+class PasswordBlocklist(Protocol):
+    """Passwords that too many people use (NIST SP 800-63B-4 §3.1.1.2)."""
+
+    @abstractmethod
+    async def contains(self, password: Secret) -> bool:
+        """Return whether this normalised password is listed, whatever its case."""

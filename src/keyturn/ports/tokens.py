@@ -1,0 +1,50 @@
+"""How claims become tokens and tokens become claims."""
+
+from abc import abstractmethod
+from datetime import datetime
+from typing import Protocol
+
+from keyturn.domain.claims import AccessClaims, RefreshClaims
+from keyturn.domain.secret import Secret
+
+
+class TokenCodec(Protocol):
+    """Signs and verifies both kinds of token; neither kind passes for the other.
+
+    Whatever is presented, and however hostile it is, decoding returns claims that this codec's
+    keys signed for this issuer and audience, or raises the one error of its kind, which never
+    says what was wrong.
+    """
+
+    @abstractmethod
+    async def encode_access(self, claims: AccessClaims) -> Secret:
+        """Return a signed access token (RFC 9068: header `typ` is `at+jwt`).
+
+        Asynchronous, so that the key may live elsewhere. Raises `Unavailable` if it can't be reached.
+        """
+
+    @abstractmethod
+    async def encode_refresh(self, claims: RefreshClaims) -> Secret:
+        """Return a signed refresh token (header `typ` is `rt+jwt`).
+
+        With the same signing key, the same claims give the same token, byte for byte: a replay
+        answers with the successor that was handed out before.
+        """
+
+    @abstractmethod
+    def decode_access(self, token: Secret, now: datetime) -> AccessClaims:
+        """Return the claims of a valid access token, without any I/O.
+
+        Raises:
+            InvalidAccessToken: not signed by a known key with that key's algorithm, another kind,
+                issuer or audience, a claim missing or mistyped, issued in the future, or expired
+                at `now` (`now >= expires_at`).
+        """
+
+    @abstractmethod
+    def decode_refresh(self, token: Secret, now: datetime) -> RefreshClaims:
+        """Return the claims of a valid refresh token, without any I/O.
+
+        Raises:
+            InvalidRefreshToken: for the same reasons as an access token.
+        """

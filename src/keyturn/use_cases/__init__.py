@@ -1,0 +1,1 @@
+"""What keyturn does, one use-case a file."""

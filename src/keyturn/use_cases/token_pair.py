@@ -1,0 +1,116 @@
+"""What a login and a refresh hand out."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from keyturn.domain.claims import AccessClaims
+from keyturn.domain.ids import FamilyId, UserId
+from keyturn.domain.policies import ClaimsPolicy, SessionPolicy
+from keyturn.domain.refresh_token_family import RefreshTokenFamily
+from keyturn.domain.secret import Secret
+from keyturn.domain.user import User
+from keyturn.ports.system import IdGenerator
+from keyturn.ports.tokens import TokenCodec
+
+REFRESH_AFTER = 0.8
+"""The part of an access token's life after which a client should refresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """An access token and the refresh token that follows it.
+
+    Attributes:
+        issued_at, expires_at, refresh_expires_at: aware UTC.
+        scope: what the access token is limited to, None where it is not.
+    """
+
+    access_token: Secret
+    refresh_token: Secret
+    user_id: UserId
+    session_id: FamilyId
+    issued_at: datetime
+    expires_at: datetime
+    refresh_expires_at: datetime
+    scope: frozenset[str] | None
+
+    @property
+    def expires_in(self) -> int:
+        """Seconds that the access token lives."""
+        return int((self.expires_at - self.issued_at).total_seconds())
+
+    @property
+    def refresh_expires_in(self) -> int:
+        """Seconds that the refresh token lives, unless it is used before."""
+        return max(0, int((self.refresh_expires_at - self.issued_at).total_seconds()))
+
+    @property
+    def refresh_after(self) -> int:
+        """Seconds after which a client should refresh."""
+        return int(self.expires_in * REFRESH_AFTER)
+
+
+class TokenIssuer:
+    """Signs the pair of tokens that a family is worth; shared by login and refresh."""
+
+    def __init__(
+        self,
+        codec: TokenCodec,
+        ids: IdGenerator,
+        policy: SessionPolicy,
+        claims_policy: ClaimsPolicy,
+    ) -> None:
+        """Sign with `codec`, for as long as `policy` says, telling what `claims_policy` says."""
+        self._codec = codec
+        self._ids = ids
+        self._policy = policy
+        self._claims_policy = claims_policy
+
+    async def issue(
+        self,
+        family: RefreshTokenFamily,
+        user: User,
+        now: datetime,
+        *,
+        scope: frozenset[str] | None,
+    ) -> TokenPair:
+        """Return a fresh access token and the family's live refresh token.
+
+        Args:
+            scope: what the access token is limited to, None for all that the user may.
+
+        Raises:
+            Unavailable: the signing key can't be reached.
+        """
+        issued_at = now.replace(microsecond=0)
+        # No access token outlives the session that it belongs to.
+        expires_at = min(
+            issued_at + self._policy.access_ttl, family.expires_at.replace(microsecond=0)
+        )
+        tells_roles = self._claims_policy is not ClaimsPolicy.NONE
+        tells_permissions = self._claims_policy is ClaimsPolicy.ROLES_AND_PERMISSIONS
+        access_token = await self._codec.encode_access(
+            AccessClaims(
+                token_id=self._ids.token_id(),
+                user_id=user.id,
+                family_id=family.id,
+                client_id=family.client_id,
+                epoch=user.epoch,
+                roles=user.role_names if tells_roles else frozenset(),
+                permissions=user.permissions if tells_permissions else None,
+                scope=scope,
+                issued_at=issued_at,
+                expires_at=expires_at,
+            )
+        )
+        refresh_claims = family.live_refresh_claims()
+        return TokenPair(
+            access_token=access_token,
+            refresh_token=await self._codec.encode_refresh(refresh_claims),
+            user_id=user.id,
+            session_id=family.id,
+            issued_at=issued_at,
+            expires_at=expires_at,
+            refresh_expires_at=refresh_claims.expires_at,
+            scope=scope,
+        )
