@@ -1,1 +1,1 @@
-"""keyturn: a self-hosted authentication backend with rotating refresh tokens and theft detection."""
+"""keyturn: a self-hosted authentication backend that notices stolen refresh tokens."""

@@ -8,7 +8,7 @@ from keyturn.domain.ids import FamilyId, TokenId, UserId
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """The claims of an access token (RFC 9068 §2.2), less `iss`, `aud` and `type`, which the codec adds.
+    """The claims of an access token (RFC 9068 §2.2); the codec adds `iss`, `aud` and `type`.
 
     Attributes:
         epoch: the user's epoch when the token was issued.
@@ -32,7 +32,7 @@ class AccessClaims:
 
 @dataclass(frozen=True, slots=True)
 class RefreshClaims:
-    """The claims of a refresh token, less `iss`, `aud` and `type`, which the codec adds.
+    """The claims of a refresh token; the codec adds `iss`, `aud` and `type`.
 
     Attributes:
         issued_at, expires_at: aware UTC, whole seconds.

@@ -65,7 +65,7 @@ class AuthenticationRequired(AuthenticationFailed):
 
 
 class InvalidCredentials(AuthenticationFailed):
-    """The e-mail is unknown, the password is wrong, or the user may not log in: never said which."""
+    """Unknown e-mail, wrong password or a user who may not log in: never said which."""
 
     code = "invalid_credentials"
     message = "The e-mail address or the password is wrong."
@@ -205,7 +205,7 @@ class HashingBusy(Unavailable):
 
 
 class Contention(Unavailable):
-    """Others kept changing the same record; reading again did not help in a bounded number of tries."""
+    """Others kept changing the same record for as often as it was read again."""
 
     code = "contention"
     message = "The record is being changed by others; try again."
