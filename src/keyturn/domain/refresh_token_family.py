@@ -17,7 +17,7 @@ class RevokeReason(StrEnum):
     REVOKED = "revoked"
     REUSE_DETECTED = "reuse_detected"
     EVICTED = "evicted"
-    PASSWORD_CHANGED = "password_changed"  # noqa: S105  # a reason, not a password
+    PASSWORD_CHANGED = "password_changed"
     USER_DISABLED = "user_disabled"
 
 
@@ -235,6 +235,6 @@ def decide(
 def families_to_evict(
     families: list[RefreshTokenFamily], now: datetime, max_sessions: int
 ) -> list[RefreshTokenFamily]:
-    """Return the live families that must end to make room for one more, least recently used first."""
+    """Return the live families that must end to make room for one more, least recently used."""
     live = sorted((f for f in families if f.is_live(now)), key=lambda f: (f.rotated_at, f.id))
     return live[: max(0, len(live) - max_sessions + 1)]

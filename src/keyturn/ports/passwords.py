@@ -27,7 +27,7 @@ class PasswordHasher(Protocol):
 
     @abstractmethod
     def needs_rehash(self, password_hash: str) -> bool:
-        """Return whether the hash was made with other parameters than today's, or by another scheme."""
+        """Return whether the hash was made otherwise than one would be made today."""
 
 
 class PasswordBlocklist(Protocol):

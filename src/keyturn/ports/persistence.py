@@ -77,7 +77,10 @@ class FamilyRepository(Protocol):
 
     @abstractmethod
     async def get_with_user(self, family_id: FamilyId) -> tuple[RefreshTokenFamily, User] | None:
-        """Return the family and its user as of one moment, or None. One look-up: it is the hot path."""
+        """Return the family and its user as of one moment, or None.
+
+        Every refresh starts here: an adapter makes it one look-up.
+        """
 
     @abstractmethod
     async def list_live(self, user_id: UserId, now: datetime) -> list[RefreshTokenFamily]:
@@ -114,7 +117,10 @@ class FamilyRepository(Protocol):
         *,
         keep: FamilyId | None = None,
     ) -> None:
-        """Stage the end of every family of the user but `keep`; those revoked already stay as they are."""
+        """Stage the end of every family of the user but `keep`.
+
+        Those that are revoked already stay as they are.
+        """
 
 
 class UnitOfWork(Protocol):

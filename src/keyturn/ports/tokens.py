@@ -20,7 +20,10 @@ class TokenCodec(Protocol):
     async def encode_access(self, claims: AccessClaims) -> Secret:
         """Return a signed access token (RFC 9068: header `typ` is `at+jwt`).
 
-        Asynchronous, so that the key may live elsewhere. Raises `Unavailable` if it can't be reached.
+        Asynchronous, so that the key may live elsewhere.
+
+        Raises:
+            Unavailable: the key can't be reached.
         """
 
     @abstractmethod
