@@ -1,0 +1,245 @@
+"""Stand-ins for the small ports: the standard library alone, for tests only."""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import TypeGuard
+from uuid import UUID
+
+from keyturn.domain.claims import AccessClaims, RefreshClaims
+from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
+from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.secret import Secret
+from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
+from keyturn.ports.system import Clock, IdGenerator
+from keyturn.ports.tokens import TokenCodec
+
+START = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
+"""Where a `ManualClock` starts unless told otherwise."""
+
+
+class ManualClock(Clock):
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, start: datetime = START) -> None:
+        """Show `start`, aware UTC."""
+        self._now = start
+
+    def now(self) -> datetime:
+        """Return the time that the test set."""
+        return self._now
+
+    def set(self, moment: datetime) -> None:
+        """Show `moment`, aware UTC; it may be earlier than now, as after a clock step."""
+        self._now = moment
+
+    def advance(self, by: timedelta) -> None:
+        """Move the clock by a span, backwards if it is negative."""
+        self._now += by
+
+
+class SequentialIds(IdGenerator):
+    """Ids that count from one, each kind in a range of its own, so that a failure reads well."""
+
+    def __init__(self) -> None:
+        """Start at one."""
+        self._users = 0
+        self._families = 0
+        self._tokens = 0
+
+    def user_id(self) -> UserId:
+        """Return 10000000-0000-0000-0000-000000000001 and so on."""
+        self._users += 1
+        return UserId(_numbered(1, self._users))
+
+    def family_id(self) -> FamilyId:
+        """Return 20000000-0000-0000-0000-000000000001 and so on."""
+        self._families += 1
+        return FamilyId(_numbered(2, self._families))
+
+    def token_id(self) -> TokenId:
+        """Return 30000000-0000-0000-0000-000000000001 and so on."""
+        self._tokens += 1
+        return TokenId(_numbered(3, self._tokens))
+
+
+class OpaqueTokenCodec(TokenCodec):
+    """Tokens as authenticated JSON, good for those who hold the same key."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        """Sign with `key`, or with one that nobody else has."""
+        self._key = key or secrets.token_bytes(32)
+
+    async def encode_access(self, claims: AccessClaims) -> Secret:
+        """Return an access token."""
+        return self._seal(
+            {
+                "kind": "access",
+                "jti": str(claims.token_id),
+                "sub": str(claims.user_id),
+                "sid": str(claims.family_id),
+                "client_id": claims.client_id,
+                "epoch": claims.epoch,
+                "roles": _listed(claims.roles),
+                "permissions": _listed(claims.permissions),
+                "scope": _listed(claims.scope),
+                "iat": _seconds(claims.issued_at),
+                "exp": _seconds(claims.expires_at),
+            }
+        )
+
+    async def encode_refresh(self, claims: RefreshClaims) -> Secret:
+        """Return a refresh token, the same for the same claims."""
+        return self._seal(
+            {
+                "kind": "refresh",
+                "jti": str(claims.token_id),
+                "sub": str(claims.user_id),
+                "sid": str(claims.family_id),
+                "iat": _seconds(claims.issued_at),
+                "exp": _seconds(claims.expires_at),
+            }
+        )
+
+    def decode_access(self, token: Secret, now: datetime) -> AccessClaims:
+        """Return the claims of a valid access token, or raise `InvalidAccessToken`."""
+        claims = self._open(token, "access", now)
+        if claims is None:
+            raise InvalidAccessToken
+        epoch = claims["epoch"]
+        roles = _as_set(claims["roles"])
+        if not isinstance(epoch, int) or roles is None:
+            raise InvalidAccessToken
+        return AccessClaims(
+            token_id=TokenId(UUID(str(claims["jti"]))),
+            user_id=UserId(UUID(str(claims["sub"]))),
+            family_id=FamilyId(UUID(str(claims["sid"]))),
+            client_id=str(claims["client_id"]),
+            epoch=epoch,
+            roles=roles,
+            permissions=_as_set(claims["permissions"]),
+            scope=_as_set(claims["scope"]),
+            issued_at=_moment(claims["iat"]),
+            expires_at=_moment(claims["exp"]),
+        )
+
+    def decode_refresh(self, token: Secret, now: datetime) -> RefreshClaims:
+        """Return the claims of a valid refresh token, or raise `InvalidRefreshToken`."""
+        claims = self._open(token, "refresh", now)
+        if claims is None:
+            raise InvalidRefreshToken
+        return RefreshClaims(
+            token_id=TokenId(UUID(str(claims["jti"]))),
+            user_id=UserId(UUID(str(claims["sub"]))),
+            family_id=FamilyId(UUID(str(claims["sid"]))),
+            issued_at=_moment(claims["iat"]),
+            expires_at=_moment(claims["exp"]),
+        )
+
+    def _seal(self, claims: dict[str, object]) -> Secret:
+        body = base64.urlsafe_b64encode(json.dumps(claims, sort_keys=True).encode())
+        return Secret(f"{body.decode()}.{self._mac(body)}")
+
+    def _open(self, token: Secret, kind: str, now: datetime) -> dict[str, object] | None:
+        # A lone surrogate is legal in a str and must not make the comparison fail.
+        body, _, mac = token.reveal().encode("utf-8", "surrogatepass").rpartition(b".")
+        if not hmac.compare_digest(mac, self._mac(body).encode()):
+            return None
+        claims = json.loads(base64.urlsafe_b64decode(body))
+        if not _is_object(claims) or claims["kind"] != kind:
+            return None
+        if not _moment(claims["iat"]) <= now < _moment(claims["exp"]):
+            return None
+        return claims
+
+    def _mac(self, body: bytes) -> str:
+        return hmac.new(self._key, body, hashlib.sha256).hexdigest()
+
+
+class PlainPasswordHasher(PasswordHasher):
+    """Salted hashes that cost next to nothing, so that a test of a login is fast.
+
+    Attributes:
+        verifications: how often `verify` was called, an unknown user's `None` included.
+    """
+
+    def __init__(self, rounds: int = 1) -> None:
+        """Hash with `rounds` of PBKDF2; hashes of another number need a rehash."""
+        self._rounds = rounds
+        self.verifications = 0
+
+    async def hash(self, password: Secret) -> str:
+        """Return a salted hash, another one at each call."""
+        salt = secrets.token_hex(8)
+        return f"$pbkdf2-sha256$i={self._rounds}${salt}${_derive(password, salt, self._rounds)}"
+
+    async def verify(self, password_hash: str | None, password: Secret) -> bool:
+        """Return whether it is the password that was hashed; False for None or another scheme."""
+        self.verifications += 1
+        match (password_hash or "").split("$"):
+            case ["", "pbkdf2-sha256", rounds, salt, digest]:
+                if not re.fullmatch("i=[1-9][0-9]{0,2}", rounds):
+                    return False
+                expected = _derive(password, salt, int(rounds[2:]))
+                return digest.isascii() and hmac.compare_digest(digest, expected)
+            case _:
+                return False
+
+    def needs_rehash(self, password_hash: str) -> bool:
+        """Return whether the hash was made with another number of rounds or by another scheme."""
+        return not password_hash.startswith(f"$pbkdf2-sha256$i={self._rounds}$")
+
+
+class NoBlocklist(PasswordBlocklist):
+    """Refuses no password."""
+
+    async def contains(self, password: Secret) -> bool:  # noqa: ARG002 - the port names it
+        """Return False."""
+        return False
+
+
+class FixedBlocklist(PasswordBlocklist):
+    """Refuses the passwords that a test names, whatever their case."""
+
+    def __init__(self, *passwords: str) -> None:
+        """Refuse `passwords`."""
+        self._passwords = frozenset(password.casefold() for password in passwords)
+
+    async def contains(self, password: Secret) -> bool:
+        """Return whether the password is one of those named."""
+        return password.reveal().casefold() in self._passwords
+
+
+def _numbered(kind: int, number: int) -> UUID:
+    return UUID(int=kind << 124 | number)
+
+
+def _listed(names: frozenset[str] | None) -> list[str] | None:
+    return None if names is None else sorted(names)
+
+
+def _as_set(names: object) -> frozenset[str] | None:
+    return frozenset(map(str, names)) if isinstance(names, list) else None
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def _moment(seconds: object) -> datetime:
+    if not isinstance(seconds, int):
+        raise TypeError("a signed token of this codec holds its times as integers")
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _is_object(value: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(value, dict)
+
+
+def _derive(password: Secret, salt: str, rounds: int) -> str:
+    secret = password.reveal().encode("utf-8", "surrogatepass")
+    return hashlib.pbkdf2_hmac("sha256", secret, salt.encode(), rounds).hex()
