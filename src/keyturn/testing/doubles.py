@@ -21,6 +21,8 @@ from keyturn.ports.tokens import TokenCodec
 START = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 """Where a `ManualClock` starts unless told otherwise."""
 
+_PLAIN_HASH = re.compile(r"\$pbkdf2-sha256\$i=([1-9][0-9]{0,2})\$([0-9a-f]{16})\$([0-9a-f]{64})")
+
 
 class ManualClock(Clock):
     """A clock that stands still until a test moves it."""
@@ -180,14 +182,11 @@ class PlainPasswordHasher(PasswordHasher):
     async def verify(self, password_hash: str | None, password: Secret) -> bool:
         """Return whether it is the password that was hashed; False for None or another scheme."""
         self.verifications += 1
-        match (password_hash or "").split("$"):
-            case ["", "pbkdf2-sha256", rounds, salt, digest]:
-                if not re.fullmatch("i=[1-9][0-9]{0,2}", rounds):
-                    return False
-                expected = _derive(password, salt, int(rounds[2:]))
-                return digest.isascii() and hmac.compare_digest(digest, expected)
-            case _:
-                return False
+        parts = _PLAIN_HASH.fullmatch(password_hash or "")
+        if parts is None:
+            return False
+        rounds, salt, digest = parts.groups()
+        return hmac.compare_digest(digest, _derive(password, salt, int(rounds)))
 
     def needs_rehash(self, password_hash: str) -> bool:
         """Return whether the hash was made with another number of rounds or by another scheme."""
