@@ -8,6 +8,9 @@ from keyturn.domain.claims import RefreshClaims
 from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.policies import SessionPolicy
 
+DEFAULT_CLIENT_ID = "keyturn"
+"""The public OAuth client that a caller is who names none."""
+
 
 class RevokeReason(StrEnum):
     """Why a session ended."""

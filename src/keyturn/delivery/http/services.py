@@ -1,0 +1,61 @@
+"""What the routes are handed: the use-cases, and the few options of the delivery itself."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
+from keyturn.use_cases.authenticate_access import AuthenticateAccess
+from keyturn.use_cases.change_password import ChangePassword
+from keyturn.use_cases.end_session import EndSession
+from keyturn.use_cases.list_sessions import ListSessions
+from keyturn.use_cases.load_user import LoadUser
+from keyturn.use_cases.login_user import LoginUser
+from keyturn.use_cases.register_user import RegisterUser
+from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
+from keyturn.use_cases.revoke_family import RevokeFamily
+from keyturn.use_cases.rotate_refresh import RotateRefresh
+from keyturn.use_cases.update_profile import UpdateProfile
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """What a deployment chooses about the wire.
+
+    Args:
+        secure_cookies: False only for plain-HTTP development.
+        allowed_origins: browser origins (`https://app.example.com`) that may call from another
+            site; for CORS and for requests with the refresh cookie.
+        trusted_proxies: addresses or networks whose `X-Forwarded-For` and `-Proto` are believed.
+        password_grant: whether `/oauth/token` takes `grant_type=password`.
+        public_clients: OAuth clients that need no secret.
+        max_body_bytes: larger request bodies are refused before they are read.
+    """
+
+    secure_cookies: bool = True
+    allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    password_grant: bool = True
+    public_clients: frozenset[str] = field(default=frozenset({DEFAULT_CLIENT_ID}))
+    max_body_bytes: int = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use-cases that the routes call, and what health asks.
+
+    Args:
+        readiness: named checks; each returns, or raises what is wrong.
+    """
+
+    register_user: RegisterUser
+    login_user: LoginUser
+    rotate_refresh: RotateRefresh
+    revoke_family: RevokeFamily
+    revoke_all_families: RevokeAllFamilies
+    authenticate_access: AuthenticateAccess
+    load_user: LoadUser
+    update_profile: UpdateProfile
+    change_password: ChangePassword
+    list_sessions: ListSessions
+    end_session: EndSession
+    readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)

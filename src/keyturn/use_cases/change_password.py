@@ -1,0 +1,84 @@
+"""Somebody changes their password."""
+
+from dataclasses import dataclass
+
+from keyturn.domain.errors import (
+    Contention,
+    InvalidAccessToken,
+    StaleUser,
+    WrongCurrentPassword,
+)
+from keyturn.domain.ids import FamilyId, UserId
+from keyturn.domain.policies import PasswordPolicy
+from keyturn.domain.refresh_token_family import RevokeReason
+from keyturn.domain.secret import Secret
+from keyturn.ports.passwords import PasswordHasher
+from keyturn.ports.persistence import UnitOfWorkFactory
+from keyturn.ports.system import Clock
+from keyturn.use_cases.attempts import MAX_ATTEMPTS
+from keyturn.use_cases.new_password import NewPasswordRules
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePasswordCommand:
+    """Whose password, from which session, from what to what."""
+
+    user_id: UserId
+    session_id: FamilyId
+    current_password: Secret
+    new_password: Secret
+
+
+class ChangePassword:
+    """Replaces a password and ends every other session (OWASP ASVS 5.0 V7.4.3)."""
+
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        hasher: PasswordHasher,
+        rules: NewPasswordRules,
+        policy: PasswordPolicy,
+        clock: Clock,
+    ) -> None:
+        self._unit_of_work = unit_of_work
+        self._hasher = hasher
+        self._rules = rules
+        self._policy = policy
+        self._clock = clock
+
+    async def execute(self, command: ChangePasswordCommand) -> None:
+        """Change the password; the session it comes from stays.
+
+        Raises:
+            WrongCurrentPassword: the current password is not the user's.
+            PasswordNotText, PasswordTooShort, PasswordTooLong, PasswordTooCommon: see the policy.
+            InvalidAccessToken: the user is gone or disabled.
+            Unavailable: the hasher is busy or the store does not answer.
+        """
+        current_password = self._policy.normalise(command.current_password)
+        new_password = await self._rules.accept(command.new_password)
+        new_hash: str | None = None
+        verified_hash: str | None = None
+        for _ in range(MAX_ATTEMPTS):
+            async with self._unit_of_work() as uow:
+                user = await uow.users.get(command.user_id)
+            if user is None or not user.is_active:
+                raise InvalidAccessToken
+            if user.password_hash != verified_hash:
+                if not await self._hasher.verify(user.password_hash, current_password):
+                    raise WrongCurrentPassword
+                verified_hash = user.password_hash
+            if new_hash is None:
+                new_hash = await self._hasher.hash(new_password)
+            now = self._clock.now()
+            async with self._unit_of_work() as uow:
+                uow.users.save(user.with_password(new_hash, now))
+                uow.families.revoke_all(
+                    user.id, now, RevokeReason.PASSWORD_CHANGED, keep=command.session_id
+                )
+                try:
+                    await uow.commit()
+                except StaleUser:
+                    continue
+            return
+        raise Contention

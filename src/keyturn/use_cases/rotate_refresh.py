@@ -1,0 +1,133 @@
+"""A client trades its refresh token for the next one."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from keyturn.domain.errors import Contention, InvalidRefreshToken, StaleFamily
+from keyturn.domain.policies import SessionPolicy
+from keyturn.domain.refresh_token_family import (
+    DEFAULT_CLIENT_ID,
+    Device,
+    PresentedToken,
+    RefreshTokenFamily,
+    Refuse,
+    Replay,
+    Reuse,
+    RevokeReason,
+    Rotate,
+    decide,
+)
+from keyturn.domain.scope import Scope, narrowed_scope
+from keyturn.domain.secret import Secret
+from keyturn.domain.user import User
+from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
+from keyturn.ports.system import Clock, IdGenerator
+from keyturn.ports.tokens import TokenCodec
+from keyturn.use_cases.attempts import MAX_ATTEMPTS
+from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
+
+
+@dataclass(frozen=True, slots=True)
+class RotateRefreshCommand:
+    """The refresh token, who presents it, and from where."""
+
+    refresh_token: Secret
+    device: Device = field(default_factory=Device)
+    client_id: str = DEFAULT_CLIENT_ID
+    scope: Scope = None
+
+
+class RefreshOutcome(StrEnum):
+    """Whether the tokens are new or the same successor again."""
+
+    ROTATED = "rotated"
+    REPLAYED = "replayed"
+
+
+@dataclass(frozen=True, slots=True)
+class RotateRefreshResult:
+    """The tokens, and how they came about."""
+
+    outcome: RefreshOutcome
+    tokens: TokenPair
+
+
+class RotateRefresh:
+    """Rotates a refresh token, replays a lost answer, and ends the session of a stolen one."""
+
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        codec: TokenCodec,
+        tokens: TokenIssuer,
+        clock: Clock,
+        ids: IdGenerator,
+        policy: SessionPolicy,
+    ) -> None:
+        self._unit_of_work = unit_of_work
+        self._codec = codec
+        self._tokens = tokens
+        self._clock = clock
+        self._ids = ids
+        self._policy = policy
+
+    async def execute(self, command: RotateRefreshCommand) -> RotateRefreshResult:
+        """Refresh a session (RFC 6749 §6, RFC 9700 §4.14.2).
+
+        Whatever fails with `Unavailable` or `InvalidScope` has not used up the token.
+
+        Raises:
+            InvalidRefreshToken: the token is worth nothing. On reuse the whole family has been
+                revoked, and that is committed, before this is raised.
+            InvalidScope: the scope exceeds what the session was granted.
+            Unavailable: the store or the signing key can't be reached.
+        """
+        claims = self._codec.decode_refresh(command.refresh_token, self._clock.now())
+        presented = PresentedToken(
+            family_id=claims.family_id,
+            user_id=claims.user_id,
+            token_id=claims.token_id,
+            client_id=command.client_id,
+        )
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                async with self._unit_of_work() as uow:
+                    return await self._decide(uow, presented, command)
+            except StaleFamily:
+                continue
+        raise Contention
+
+    async def _decide(
+        self, uow: UnitOfWork, presented: PresentedToken, command: RotateRefreshCommand
+    ) -> RotateRefreshResult:
+        found = await uow.families.get_with_user(presented.family_id)
+        if found is None:
+            raise InvalidRefreshToken
+        family, user = found
+        now = self._clock.now()
+        match decide(family, presented, now, self._policy):
+            case Rotate():
+                successor = family.rotated(self._ids.token_id(), now, self._policy, command.device)
+                # Signed before the commit: a key that can't be reached uses up no token.
+                pair = await self._issue(successor, user, now, command)
+                uow.families.save(successor)
+                await uow.commit()
+                return RotateRefreshResult(RefreshOutcome.ROTATED, pair)
+            case Replay():
+                pair = await self._issue(family, user, now, command)
+                return RotateRefreshResult(RefreshOutcome.REPLAYED, pair)
+            case Reuse():
+                uow.families.revoke(family.id, now, RevokeReason.REUSE_DETECTED)
+                await uow.commit()
+                raise InvalidRefreshToken
+            case Refuse():
+                raise InvalidRefreshToken
+
+    async def _issue(
+        self, family: RefreshTokenFamily, user: User, now: datetime, command: RotateRefreshCommand
+    ) -> TokenPair:
+        if not user.is_active:
+            raise InvalidRefreshToken
+        scope = narrowed_scope(family.scope, command.scope, user.permissions)
+        return await self._tokens.issue(family, user, now, scope=scope)
