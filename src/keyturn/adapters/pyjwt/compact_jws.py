@@ -1,0 +1,120 @@
+"""The compact form of a signed token, read as strictly as it is written (RFC 7515 §3.1, RFC 8725).
+
+PyJWT's own reader takes padded segments, repeated member names and any header, and prepares the
+key anew for each token. This one takes exactly what `sign` writes and uses PyJWT for the
+signatures themselves.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Never, TypeGuard
+
+from keyturn.adapters.pyjwt.key_ring import Key
+
+MAX_TOKEN_LENGTH = 8192
+"""Characters; about what servers and proxies take as a header line."""
+
+_OUR_HEADER = frozenset({"alg", "kid", "typ"})
+
+
+class RejectedToken(Exception):
+    """The text is not a token that one of the keys signed; holds nothing of the text itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPayload:
+    """What a token says, its signature verified.
+
+    Attributes:
+        typ: the header parameter `typ`, None where it is missing.
+    """
+
+    typ: str | None
+    payload: bytes
+
+
+def sign(payload: bytes, typ: str, key: Key) -> str:
+    """Return the compact JWS of `payload`; the same for the same arguments."""
+    header = {"alg": key.algorithm, "kid": key.kid, "typ": typ}
+    signing_input = (
+        f"{_encode(json.dumps(header, separators=(',', ':')).encode())}.{_encode(payload)}"
+    )
+    return f"{signing_input}.{_encode(key.sign(signing_input.encode()))}"
+
+
+def verify(token: str, keys: Mapping[str, Key]) -> SignedPayload:
+    """Return what the token says if one of `keys` signed it with its own algorithm.
+
+    The header may hold `alg`, `kid` and `typ` and nothing else: whoever offers a key (`jwk`,
+    `jku`, `x5c`, `x5u`), an extension (`crit`, `b64`) or compression (`zip`) is no issuer of ours.
+
+    Raises:
+        RejectedToken: for everything else, whatever it is.
+    """
+    if len(token) > MAX_TOKEN_LENGTH or not token.isascii() or token.count(".") != 2:
+        raise RejectedToken
+    encoded_header, encoded_payload, encoded_signature = token.split(".")
+    header = read_json_object(_decode(encoded_header))
+    if not header.keys() <= _OUR_HEADER:
+        raise RejectedToken
+    kid, typ = header.get("kid"), header.get("typ")
+    key = keys.get(kid) if isinstance(kid, str) else None
+    if key is None or header.get("alg") != key.algorithm.value:
+        raise RejectedToken
+    if not (typ is None or isinstance(typ, str)):
+        raise RejectedToken
+    signing_input = f"{encoded_header}.{encoded_payload}".encode()
+    if not key.verifies(signing_input, _decode(encoded_signature)):
+        raise RejectedToken
+    return SignedPayload(typ, _decode(encoded_payload))
+
+
+def read_json_object(text: bytes) -> dict[str, object]:
+    """Return the members of a JSON object.
+
+    Raises:
+        RejectedToken: it is no UTF-8, no JSON (`NaN` is none), no object, or a member name
+            stands twice, at whatever depth (RFC 8725 §2.6 explains the harm).
+    """
+    try:
+        value: object = json.loads(
+            text.decode(), object_pairs_hook=_distinct_members, parse_constant=_refuse_constant
+        )
+    except (ValueError, RecursionError):
+        raise RejectedToken from None
+    if not _is_object(value):
+        raise RejectedToken
+    return value
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(segment: str) -> bytes:
+    try:
+        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except binascii.Error:
+        raise RejectedToken from None
+    # One text for one value: no padding, no blanks, no stray bits in the last character.
+    if _encode(data) != segment:
+        raise RejectedToken
+    return data
+
+
+def _distinct_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise RejectedToken
+    return members
+
+
+def _refuse_constant(_: str) -> Never:
+    raise RejectedToken
+
+
+def _is_object(value: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(value, dict)

@@ -1,0 +1,259 @@
+"""The keys that sign and verify tokens, each bound to one algorithm."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Final, Self
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
+from jwt.exceptions import PyJWTError
+from jwt.utils import der_to_raw_signature
+
+MIN_SECRET_BYTES = 32
+"""RFC 7518 §3.2: an HMAC key is at least as long as the hash."""
+
+MIN_RSA_BITS = 2048
+"""RFC 7518 §3.3; a key that an operator brings may be as short as this."""
+
+SMALLEST_RSA_EXPONENT = 65537
+"""FIPS 186-5 §5.1: smaller ones have helped forgers before."""
+
+_FEWEST_DISTINCT = 10
+
+
+class SigningAlgorithm(StrEnum):
+    """The algorithms that a key may be bound to (RFC 7518 §3.1, RFC 8037 §3.1)."""
+
+    HS256 = "HS256"
+    RS256 = "RS256"
+    ES256 = "ES256"
+    EDDSA = "EdDSA"
+
+
+class _DeterministicECAlgorithm(ECAlgorithm):
+    """ECDSA with the nonce of RFC 6979, so that the same claims give the same token."""
+
+    def sign(self, msg: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
+        """Return the signature as r and s side by side (RFC 7518 §3.4)."""
+        signature = key.sign(msg, ec.ECDSA(self.hash_alg(), deterministic_signing=True))
+        return der_to_raw_signature(signature, key.curve)
+
+
+ALGORITHMS: Mapping[SigningAlgorithm, Algorithm] = MappingProxyType(
+    {
+        SigningAlgorithm.HS256: HMACAlgorithm(HMACAlgorithm.SHA256),
+        SigningAlgorithm.RS256: RSAAlgorithm(RSAAlgorithm.SHA256),
+        SigningAlgorithm.ES256: _DeterministicECAlgorithm(ECAlgorithm.SHA256, ec.SECP256R1),
+        SigningAlgorithm.EDDSA: OKPAlgorithm(),
+    }
+)
+"""PyJWT's implementation of each algorithm; no other can be reached from a token."""
+
+PrivateKey = bytes | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey
+"""What signs: an HMAC secret or a private key."""
+
+_ASYMMETRIC = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, Ed25519PrivateKey)
+
+PublicKey = bytes | rsa.RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey
+"""What verifies: the same HMAC secret or a public key."""
+
+
+class Key:
+    """A key with the one algorithm that it is used with and the `kid` that follows from it.
+
+    Attributes:
+        kid: the key's thumbprint (RFC 7638).
+        algorithm: follows from the kind of key, never from a token.
+    """
+
+    __slots__ = ("_implementation", "_private", "_public", "algorithm", "kid")
+
+    def __init__(self, private: PrivateKey) -> None:
+        """Bind the key to its algorithm.
+
+        Raises:
+            ValueError: it is of a kind or on a curve that no algorithm here uses.
+        """
+        self.algorithm = _algorithm_of(private)
+        self._implementation = ALGORITHMS[self.algorithm]
+        try:
+            # Rejects a PEM that is to serve as an HMAC secret.
+            self._implementation.prepare_key(private)
+        except PyJWTError:
+            raise ValueError("the HMAC secret is a public key or a JWK, not a secret") from None
+        self._private = private
+        self._public: PublicKey = private if isinstance(private, bytes) else private.public_key()
+        self.kid = _thumbprint(self.to_jwk())
+
+    @classmethod
+    def from_jwk(cls, jwk: Mapping[str, object]) -> Self:
+        """Return the private key that a JWK holds (RFC 7517).
+
+        Raises:
+            ValueError: it is no private key for signing, or a member contradicts the key itself.
+        """
+        if jwk.get("use", "sig") != "sig":
+            raise ValueError("the JWK is not for signing: its use is not sig")
+        operations = jwk.get("key_ops", ["sign"])
+        if not isinstance(operations, list) or "sign" not in operations:
+            raise ValueError("the JWK is not for signing: its key_ops lack sign")
+        key = cls(_private_key_of(jwk))
+        if jwk.get("alg", key.algorithm) != key.algorithm:
+            raise ValueError(
+                f"the JWK names another algorithm than its key is for, {key.algorithm}"
+            )
+        return key
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> Self:
+        """Return the private key that a PEM text holds (PKCS 8, without a passphrase).
+
+        Raises:
+            ValueError: it holds no such key, or one that no algorithm here uses.
+        """
+        try:
+            private = load_pem_private_key(pem, password=None)
+        except TypeError:
+            raise ValueError("the PEM is encrypted; store it without a passphrase") from None
+        except (ValueError, UnsupportedAlgorithm):
+            raise ValueError("the PEM holds no private key") from None
+        if not isinstance(private, _ASYMMETRIC):
+            raise ValueError(_UNUSABLE)  # noqa: TRY004 - the text is wrong, not the caller's type
+        return cls(private)
+
+    def to_jwk(self) -> dict[str, str]:
+        """Return the private key as a JWK, without its `kid`: a secret."""
+        members: dict[str, object] = self._implementation.to_jwk(self._private, as_dict=True)
+        members.pop("key_ops", None)
+        return {name: str(value) for name, value in members.items()} | {
+            "alg": str(self.algorithm),
+            "use": "sig",
+        }
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature; the same for the same message."""
+        return self._implementation.sign(message, self._private)
+
+    def verifies(self, message: bytes, signature: bytes) -> bool:
+        """Return whether this key made the signature, with its own algorithm."""
+        return self._implementation.verify(message, self._public, signature)
+
+    def weakness(self) -> str | None:
+        """Return why tokens must not rest on this key, or None if it is strong enough."""
+        if isinstance(self._private, bytes):
+            if len(self._private) < MIN_SECRET_BYTES:
+                return "the HMAC secret is shorter than 256 bits (RFC 7518 §3.2)"
+            if _is_guessable(self._private):
+                return "the HMAC secret follows a pattern; take one from a random generator"
+        if isinstance(self._private, rsa.RSAPrivateKey):
+            if self._private.key_size < MIN_RSA_BITS:
+                return "the RSA key is shorter than 2048 bits (RFC 7518 §3.3)"
+            if self._private.public_key().public_numbers().e < SMALLEST_RSA_EXPONENT:
+                return "the RSA key's public exponent is below 65537 (FIPS 186-5 §5.1)"
+        return None
+
+    def __repr__(self) -> str:
+        return f"Key(kid={self.kid!r}, algorithm={self.algorithm.value!r})"
+
+
+class KeyRing:
+    """The keys whose tokens are accepted, one of which signs; it never changes.
+
+    Attributes:
+        by_kid: the keys by their `kid`.
+        signing_key: the one that signs.
+    """
+
+    __slots__ = ("by_kid", "signing_key")
+
+    def __init__(self, keys: Iterable[Key], signing_kid: str) -> None:
+        """Take the keys that verify and the `kid` of the one that signs.
+
+        Raises:
+            ValueError: a key is weak or stands there twice, or none has `signing_kid`. The
+                message is one sentence and names the key by its `kid`.
+        """
+        by_kid: dict[str, Key] = {}
+        for key in keys:
+            weakness = key.weakness()
+            if weakness is not None:
+                raise ValueError(f"key {key.kid} is refused: {weakness}")
+            if key.kid in by_kid:
+                raise ValueError(f"key {key.kid} is there twice")
+            by_kid[key.kid] = key
+        if signing_kid not in by_kid:
+            raise ValueError(f"there is no key {signing_kid!r} to sign with")
+        self.by_kid: Final[Mapping[str, Key]] = MappingProxyType(by_kid)
+        self.signing_key: Final = by_kid[signing_kid]
+
+    def __repr__(self) -> str:
+        return f"KeyRing({list(self.by_kid.values())!r}, signing_kid={self.signing_key.kid!r})"
+
+
+_UNUSABLE = "the key is of no kind that signs here: HMAC, RSA, EC on P-256 or Ed25519"
+
+
+def _algorithm_of(private: PrivateKey) -> SigningAlgorithm:
+    match private:
+        case bytes():
+            return SigningAlgorithm.HS256
+        case rsa.RSAPrivateKey():
+            return SigningAlgorithm.RS256
+        case ec.EllipticCurvePrivateKey() if isinstance(private.curve, ec.SECP256R1):
+            return SigningAlgorithm.ES256
+        case Ed25519PrivateKey():
+            return SigningAlgorithm.EDDSA
+        case _:
+            raise ValueError(_UNUSABLE)
+
+
+def _private_key_of(jwk: Mapping[str, object]) -> PrivateKey:
+    try:
+        match jwk.get("kty"):
+            case "oct":
+                return _decode_secret(str(jwk["k"]))
+            case "RSA":
+                private: object = RSAAlgorithm.from_jwk(dict(jwk))
+            case "EC":
+                private = ECAlgorithm.from_jwk(dict(jwk))
+            case _:
+                private = OKPAlgorithm.from_jwk(dict(jwk))
+    except (KeyError, TypeError, ValueError, PyJWTError, UnsupportedAlgorithm):
+        # The cause may quote the key.
+        raise ValueError("the JWK is incomplete, malformed or of an unknown kind") from None
+    if not isinstance(private, _ASYMMETRIC):
+        raise ValueError("the JWK holds no private key that signs here")  # noqa: TRY004 - the text is wrong
+    return private
+
+
+def _decode_secret(text: str) -> bytes:
+    secret = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    # The decoder skips what is not base64url: a secret with a typing error would shrink unseen.
+    if base64.urlsafe_b64encode(secret).rstrip(b"=") != text.encode():
+        raise ValueError("not base64url")
+    return secret
+
+
+def _thumbprint(jwk: Mapping[str, str]) -> str:
+    """Return the thumbprint of the public part (RFC 7638 §3.2; of a secret, its hash)."""
+    required = {"oct": ("k", "kty"), "RSA": ("e", "kty", "n")}.get(
+        jwk["kty"], tuple(sorted({"crv", "kty", "x", "y"} & jwk.keys()))
+    )
+    canonical = json.dumps({name: jwk[name] for name in required}, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _is_guessable(secret: bytes) -> bool:
+    """Whether the bytes repeat, count up or use few symbols: 32 random ones never do."""
+    steps = {(after - before) % 256 for before, after in pairwise(secret)}
+    repeats = any(secret[period:] == secret[:-period] for period in range(1, len(secret) // 2 + 1))
+    return repeats or len(set(secret)) < _FEWEST_DISTINCT or len(steps) < _FEWEST_DISTINCT

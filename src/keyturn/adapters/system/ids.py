@@ -1,0 +1,24 @@
+"""Identifiers from the machine's randomness."""
+
+import uuid
+
+import uuid_utils.compat
+
+from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.ports.system import IdGenerator
+
+
+class UuidGenerator(IdGenerator):
+    """Makes UUIDs: ordered by time for rows, all random for tokens."""
+
+    def user_id(self) -> UserId:
+        """Return a UUIDv7 (RFC 9562 §5.7), so that new rows land side by side in an index."""
+        return UserId(uuid_utils.compat.uuid7())
+
+    def family_id(self) -> FamilyId:
+        """Return a UUIDv7 (RFC 9562 §5.7), so that new rows land side by side in an index."""
+        return FamilyId(uuid_utils.compat.uuid7())
+
+    def token_id(self) -> TokenId:
+        """Return a UUIDv4 from the operating system's generator: 122 random bits."""
+        return TokenId(uuid.uuid4())
