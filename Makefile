@@ -1,0 +1,79 @@
+# The everyday commands; `make help` lists them. Needs Python 3.11 or newer and make, nothing else.
+
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+HOST ?= 127.0.0.1
+PORT ?= 8000
+WORKERS ?= 1
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Wheels alone: nothing is compiled, and nothing but what is locked is run while installing.
+INSTALL_LOCKED := $(PIP) install --require-hashes --only-binary :all: --requirement
+INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+.PHONY: setup
+setup: $(VENV)/.dev ## make .venv with everything that serving, testing and checking needs
+
+.PHONY: serve
+serve: $(VENV)/.server ## run the service for development (PORT=8000 HOST=127.0.0.1 WORKERS=1)
+	@KEYTURN_INSECURE_COOKIES=$${KEYTURN_INSECURE_COOKIES-true} exec $(BIN)/keyturn serve \
+		--host $(HOST) --port $(PORT) --workers $(WORKERS)
+
+.PHONY: migrate
+migrate: $(VENV)/.server ## bring the database to the newest schema
+	@$(BIN)/keyturn migrate
+
+.PHONY: test
+test: check ## check, then run every test
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: $(VENV)/.dev ## lint, formatting, types and the import rule
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: wheel
+wheel: $(VENV)/.dev ## build the wheel into dist/
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+.PHONY: lock
+lock: $(BIN)/uv ## write requirements/ anew from pyproject.toml (needs the network)
+	@mkdir -p requirements
+	@for set in server:build dev:dev; do \
+		$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url \
+			--custom-compile-command "make lock" --extra server --group "$${set#*:}" \
+			--output-file "requirements/$${set%%:*}.txt" pyproject.toml || exit 1; \
+	done
+
+$(VENV)/pyvenv.cfg:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(BIN)/uv: $(VENV)/pyvenv.cfg
+	@$(PIP) install 'uv>=0.9'
+	@touch $@
+
+# Each stamp is younger than what was installed from; a second run installs nothing.
+$(VENV)/.server: requirements/server.txt pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "Installing what serving needs"
+	@$(INSTALL_LOCKED) requirements/server.txt
+	@$(INSTALL_PROJECT)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "Installing what serving, testing and checking need"
+	@$(INSTALL_LOCKED) requirements/dev.txt
+	@$(INSTALL_PROJECT)
+	@touch $(VENV)/.server $@
