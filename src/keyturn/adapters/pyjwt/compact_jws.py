@@ -80,9 +80,7 @@ def read_json_object(text: bytes) -> dict[str, object]:
             stands twice, at whatever depth (RFC 8725 §2.6 explains the harm).
     """
     try:
-        value: object = json.loads(
-            text.decode(), object_pairs_hook=_distinct_members, parse_constant=_refuse_constant
-        )
+        value: object = _STRICT_JSON.decode(text.decode())
     except (ValueError, RecursionError):
         raise RejectedToken from None
     if not _is_object(value):
@@ -114,6 +112,11 @@ def _distinct_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(_: str) -> Never:
     raise RejectedToken
+
+
+_STRICT_JSON = json.JSONDecoder(
+    object_pairs_hook=_distinct_members, parse_constant=_refuse_constant
+)
 
 
 def _is_object(value: object) -> TypeGuard[dict[str, object]]:

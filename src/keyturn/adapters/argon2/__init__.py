@@ -1,0 +1,1 @@
+"""Argon2id through argon2-cffi."""

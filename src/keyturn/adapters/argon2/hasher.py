@@ -1,0 +1,206 @@
+"""Passwords hashed with Argon2id, in a bounded pool of threads beside the event loop."""
+
+import asyncio
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import argon2
+from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
+
+from keyturn.domain.errors import HashingBusy
+from keyturn.domain.secret import Secret
+from keyturn.ports.passwords import PasswordHasher
+
+T = TypeVar("T")
+
+_LEAST_MEMORY_KIB = {1: 47104, 2: 19456, 3: 12288, 4: 9216}
+_LEAST_MEMORY_KIB_BEYOND = 7168
+
+_MOST_STORED_MEMORY_KIB = 262144
+_MOST_STORED_PASSES = 16
+_MOST_STORED_LANES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Argon2Parameters:
+    """What one hash costs; the default is the second recommendation of RFC 9106 §4.
+
+    The least that is allowed is what OWASP's Password Storage Cheat Sheet gives as equivalent:
+    46 MiB in one pass, 19 in two, 12 in three, 9 in four, 7 in five or more.
+
+    Args:
+        time_cost: passes over the memory.
+        memory_kib: memory of one hash, in KiB; the pool uses as many times this as it has threads.
+        parallelism: lanes, each computed by a thread of its own.
+
+    Raises:
+        ValueError: the hashes would be too cheap to protect a stolen database.
+    """
+
+    time_cost: int = 3
+    memory_kib: int = 65536
+    parallelism: int = 4
+
+    def __post_init__(self) -> None:
+        if self.time_cost < 1 or self.parallelism < 1:
+            raise ValueError("Argon2 needs at least one pass and one lane")
+        least = _LEAST_MEMORY_KIB.get(self.time_cost, _LEAST_MEMORY_KIB_BEYOND)
+        if self.memory_kib < least:
+            raise ValueError(
+                f"Argon2 with {self.time_cost} passes needs at least {least} KiB of memory"
+            )
+        if self.memory_kib < 8 * self.parallelism:
+            raise ValueError("Argon2 needs at least 8 KiB of memory for each lane (RFC 9106 §3.1)")
+
+
+class Argon2PasswordHasher(PasswordHasher):
+    """Hashes with Argon2id; at most `threads` hashes run and `queue_size` wait.
+
+    Its memory is thereby bounded by `threads` times that of one hash. A call that is cancelled
+    while it waits gives its place back; once it runs it can't be stopped and keeps its thread.
+    """
+
+    def __init__(
+        self,
+        parameters: Argon2Parameters | None = None,
+        *,
+        threads: int | None = None,
+        queue_size: int = 64,
+    ) -> None:
+        """Make the pool, and one hash that stands in for an unknown user's.
+
+        Args:
+            parameters: the cost of new hashes; RFC 9106's by default.
+            threads: hashes that run at once; as many as the process has cores by default.
+            queue_size: hashes that may wait beyond those.
+
+        Raises:
+            ValueError: the pool is empty or the queue negative.
+        """
+        parameters = parameters or Argon2Parameters()
+        threads = _usable_cores() if threads is None else threads
+        if threads < 1 or queue_size < 0:
+            raise ValueError("hashing needs at least one thread and no negative queue")
+        self._argon2 = argon2.PasswordHasher(
+            parameters.time_cost, parameters.memory_kib, parameters.parallelism
+        )
+        # Made here, so that the first unknown user is refused no later than the next one.
+        self._hash_of_nobody = self._argon2.hash(secrets.token_bytes(32))
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
+        self._places = threads + queue_size
+        self._lock = threading.Lock()
+        self._taken = 0
+        self._running = 0
+
+    @property
+    def running(self) -> int:
+        """Hashes being computed now."""
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        """Hashes that wait for a thread."""
+        with self._lock:
+            return self._taken - self._running
+
+    async def hash(self, password: Secret) -> str:
+        """Return a salted Argon2id hash in PHC string format.
+
+        Raises:
+            HashingBusy: too many wait already.
+        """
+        secret = _encoded(password)
+        return await self._beside_the_loop(lambda: self._argon2.hash(secret))
+
+    async def verify(self, password_hash: str | None, password: Secret) -> bool:
+        """Return whether `password` is the one that was hashed.
+
+        For None, and for a hash that can't be read or would cost far more than one of today's,
+        the password is checked against a hash of nobody's, which takes as long.
+
+        Raises:
+            HashingBusy: too many wait already.
+        """
+        secret = _encoded(password)
+        return await self._beside_the_loop(lambda: self._verify(password_hash, secret))
+
+    def needs_rehash(self, password_hash: str) -> bool:
+        """Return whether the hash was made with other parameters than today's, or elsewhere."""
+        try:
+            return self._argon2.check_needs_rehash(password_hash)
+        except InvalidHashError:
+            return True
+
+    def close(self) -> None:
+        """Refuse new work, drop what waits and wait for what runs."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    async def _beside_the_loop(self, work: Callable[[], T]) -> T:
+        with self._lock:
+            if self._taken >= self._places:
+                raise HashingBusy
+            self._taken += 1
+        try:
+            future = self._executor.submit(self._run, work)
+        except RuntimeError:
+            # Closed, or the machine has no thread to give.
+            self._give_back_place()
+            raise HashingBusy from None
+        # Called when the work is done, and at once when it is cancelled before it started.
+        future.add_done_callback(lambda _: self._give_back_place())
+        return await asyncio.wrap_future(future)
+
+    def _run(self, work: Callable[[], T]) -> T:
+        with self._lock:
+            self._running += 1
+        try:
+            return work()
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def _give_back_place(self) -> None:
+        with self._lock:
+            self._taken -= 1
+
+    def _verify(self, password_hash: str | None, secret: bytes) -> bool:
+        if password_hash is not None and self._is_affordable(password_hash):
+            try:
+                return self._argon2.verify(password_hash, secret)
+            except VerifyMismatchError:
+                return False
+            except (Argon2Error, InvalidHashError):
+                # Rejected before any work: fall through, so that this takes as long as a mismatch.
+                pass
+        with suppress(VerifyMismatchError):
+            self._argon2.verify(self._hash_of_nobody, secret)
+        return False
+
+    def _is_affordable(self, password_hash: str) -> bool:
+        try:
+            stored = argon2.extract_parameters(password_hash)
+        except InvalidHashError:
+            return False
+        return (
+            password_hash.isascii()
+            and stored.memory_cost <= max(_MOST_STORED_MEMORY_KIB, self._argon2.memory_cost)
+            and stored.time_cost <= max(_MOST_STORED_PASSES, self._argon2.time_cost)
+            and stored.parallelism <= max(_MOST_STORED_LANES, self._argon2.parallelism)
+        )
+
+
+def _encoded(password: Secret) -> bytes:
+    # A lone surrogate is no reason to fail here, least of all with an error that quotes the text.
+    return password.reveal().encode("utf-8", "surrogatepass")
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

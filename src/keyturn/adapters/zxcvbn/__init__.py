@@ -1,0 +1,1 @@
+"""The list of common passwords that comes with zxcvbn."""
