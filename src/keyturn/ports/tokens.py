@@ -1,11 +1,14 @@
 """How claims become tokens and tokens become claims."""
 
 from abc import abstractmethod
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from keyturn.domain.claims import AccessClaims, RefreshClaims
 from keyturn.domain.secret import Secret
+
+MAX_CLOCK_SKEW = timedelta(seconds=60)
+"""How far the clock of another worker may be ahead: its tokens are good here at once."""
 
 
 class TokenCodec(Protocol):
@@ -40,14 +43,18 @@ class TokenCodec(Protocol):
 
         Raises:
             InvalidAccessToken: not signed by a known key with that key's algorithm, another kind,
-                issuer or audience, a claim missing or mistyped, issued in the future, or expired
-                at `now` (`now >= expires_at`).
+                issuer or audience, a claim missing or mistyped, issued more than
+                `MAX_CLOCK_SKEW` after `now`, or expired at `now` (`now >= expires_at`).
         """
 
     @abstractmethod
-    def decode_refresh(self, token: Secret, now: datetime) -> RefreshClaims:
-        """Return the claims of a valid refresh token, without any I/O.
+    def decode_refresh(self, token: Secret) -> RefreshClaims:
+        """Return the claims of a genuine refresh token, expired or not, without any I/O.
+
+        The family says whether the token is still good. An expired one must not be turned away
+        before: if somebody else has rotated it meanwhile, it is what gives the thief away.
 
         Raises:
-            InvalidRefreshToken: for the same reasons as an access token.
+            InvalidRefreshToken: not signed by a known key with that key's algorithm, another kind
+                or issuer, or a claim missing or mistyped.
         """

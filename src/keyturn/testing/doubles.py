@@ -16,7 +16,7 @@ from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.secret import Secret
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
 from keyturn.ports.system import Clock, IdGenerator
-from keyturn.ports.tokens import TokenCodec
+from keyturn.ports.tokens import MAX_CLOCK_SKEW, TokenCodec
 
 START = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 """Where a `ManualClock` starts unless told otherwise."""
@@ -109,8 +109,10 @@ class OpaqueTokenCodec(TokenCodec):
 
     def decode_access(self, token: Secret, now: datetime) -> AccessClaims:
         """Return the claims of a valid access token, or raise `InvalidAccessToken`."""
-        claims = self._open(token, "access", now)
+        claims = self._open(token, "access")
         if claims is None:
+            raise InvalidAccessToken
+        if not _moment(claims["iat"]) - MAX_CLOCK_SKEW <= now < _moment(claims["exp"]):
             raise InvalidAccessToken
         epoch = claims["epoch"]
         roles = _as_set(claims["roles"])
@@ -129,9 +131,9 @@ class OpaqueTokenCodec(TokenCodec):
             expires_at=_moment(claims["exp"]),
         )
 
-    def decode_refresh(self, token: Secret, now: datetime) -> RefreshClaims:
-        """Return the claims of a valid refresh token, or raise `InvalidRefreshToken`."""
-        claims = self._open(token, "refresh", now)
+    def decode_refresh(self, token: Secret) -> RefreshClaims:
+        """Return the claims of a genuine refresh token, or raise `InvalidRefreshToken`."""
+        claims = self._open(token, "refresh")
         if claims is None:
             raise InvalidRefreshToken
         return RefreshClaims(
@@ -146,15 +148,13 @@ class OpaqueTokenCodec(TokenCodec):
         body = base64.urlsafe_b64encode(json.dumps(claims, sort_keys=True).encode())
         return Secret(f"{body.decode()}.{self._mac(body)}")
 
-    def _open(self, token: Secret, kind: str, now: datetime) -> dict[str, object] | None:
+    def _open(self, token: Secret, kind: str) -> dict[str, object] | None:
         # A lone surrogate is legal in a str and must not make the comparison fail.
         body, _, mac = token.reveal().encode("utf-8", "surrogatepass").rpartition(b".")
         if not hmac.compare_digest(mac, self._mac(body).encode()):
             return None
         claims = json.loads(base64.urlsafe_b64decode(body))
         if not _is_object(claims) or claims["kind"] != kind:
-            return None
-        if not _moment(claims["iat"]) <= now < _moment(claims["exp"]):
             return None
         return claims
 

@@ -45,7 +45,7 @@ class RevokeFamily:
             families.add(command.principal.session_id)
         if command.refresh_token is not None:
             try:
-                families.add(self._codec.decode_refresh(command.refresh_token, now).family_id)
+                families.add(self._codec.decode_refresh(command.refresh_token).family_id)
             except InvalidRefreshToken:
                 if not families:
                     raise

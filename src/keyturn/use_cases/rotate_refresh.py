@@ -83,7 +83,7 @@ class RotateRefresh:
             InvalidScope: the scope exceeds what the session was granted.
             Unavailable: the store or the signing key can't be reached.
         """
-        claims = self._codec.decode_refresh(command.refresh_token, self._clock.now())
+        claims = self._codec.decode_refresh(command.refresh_token)
         presented = PresentedToken(
             family_id=claims.family_id,
             user_id=claims.user_id,

@@ -1,0 +1,133 @@
+"""keyturn's use-cases on in-memory adapters: a whole service for a unit test."""
+
+from datetime import timedelta
+
+from keyturn.adapters.memory.unit_of_work import MemoryStore, MemoryUnitOfWork
+from keyturn.domain.policies import ClaimsPolicy, PasswordPolicy, SessionPolicy
+from keyturn.domain.secret import Secret
+from keyturn.domain.user import User, UserStatus
+from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
+from keyturn.ports.persistence import UnitOfWorkFactory
+from keyturn.ports.tokens import TokenCodec
+from keyturn.testing.doubles import (
+    FixedBlocklist,
+    ManualClock,
+    OpaqueTokenCodec,
+    PlainPasswordHasher,
+    SequentialIds,
+)
+from keyturn.use_cases.authenticate_access import AuthenticateAccess
+from keyturn.use_cases.change_password import ChangePassword
+from keyturn.use_cases.end_session import EndSession
+from keyturn.use_cases.list_sessions import ListSessions
+from keyturn.use_cases.load_user import LoadUser
+from keyturn.use_cases.login_user import LoginUser, LoginUserCommand
+from keyturn.use_cases.new_password import NewPasswordRules
+from keyturn.use_cases.register_user import RegisterUser, RegisterUserCommand
+from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
+from keyturn.use_cases.revoke_family import RevokeFamily, RevokeFamilyCommand
+from keyturn.use_cases.rotate_refresh import (
+    RotateRefresh,
+    RotateRefreshCommand,
+    RotateRefreshResult,
+)
+from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
+from keyturn.use_cases.update_profile import UpdateProfile
+
+ADA = "ada@example.com"
+"""The address of the user whom the shortcuts below speak of."""
+
+PASSWORD = Secret("correct horse battery staple")
+"""Her password."""
+
+
+class InMemoryKeyturn:
+    """Every use-case, wired to in-memory adapters, with a clock that a test moves.
+
+    ```python
+    keyturn = InMemoryKeyturn()
+    await keyturn.register()
+    tokens = await keyturn.login()
+    keyturn.clock.advance(timedelta(minutes=1))
+    await keyturn.refresh(tokens.refresh_token)
+    ```
+    """
+
+    def __init__(
+        self,
+        *,
+        unit_of_work: UnitOfWorkFactory | None = None,
+        hasher: PasswordHasher | None = None,
+        codec: TokenCodec | None = None,
+        blocklist: PasswordBlocklist | None = None,
+        session_policy: SessionPolicy | None = None,
+        password_policy: PasswordPolicy | None = None,
+        claims_policy: ClaimsPolicy = ClaimsPolicy.ROLES_AND_PERMISSIONS,
+    ) -> None:
+        """Wire the use-cases; any adapter can be replaced by one of your own."""
+        self.store = MemoryStore()
+        self.clock = ManualClock()
+        self.ids = SequentialIds()
+        self.unit_of_work = unit_of_work or (lambda: MemoryUnitOfWork(self.store))
+        self.hasher = hasher or PlainPasswordHasher()
+        self.codec = codec or OpaqueTokenCodec()
+        self.session_policy = session_policy or SessionPolicy()
+        self.password_policy = password_policy or PasswordPolicy()
+        blocklist = blocklist or FixedBlocklist()
+        rules = NewPasswordRules(self.password_policy, blocklist)
+        tokens = TokenIssuer(self.codec, self.ids, self.session_policy, claims_policy)
+
+        self.register_user = RegisterUser(
+            self.unit_of_work, self.hasher, rules, self.clock, self.ids
+        )
+        self.login_user = LoginUser(
+            self.unit_of_work,
+            self.hasher,
+            tokens,
+            self.clock,
+            self.ids,
+            self.password_policy,
+            self.session_policy,
+        )
+        self.rotate_refresh = RotateRefresh(
+            self.unit_of_work, self.codec, tokens, self.clock, self.ids, self.session_policy
+        )
+        self.revoke_family = RevokeFamily(self.unit_of_work, self.codec, self.clock)
+        self.revoke_all_families = RevokeAllFamilies(self.unit_of_work, self.clock)
+        self.end_session = EndSession(self.unit_of_work, self.clock)
+        self.authenticate_access = AuthenticateAccess(self.codec, self.clock)
+        self.list_sessions = ListSessions(self.unit_of_work, self.clock)
+        self.load_user = LoadUser(self.unit_of_work)
+        self.update_profile = UpdateProfile(self.unit_of_work, self.clock)
+        self.change_password = ChangePassword(
+            self.unit_of_work, self.hasher, rules, self.password_policy, self.clock
+        )
+
+    async def register(self, email: str = ADA, password: Secret = PASSWORD) -> User:
+        """Register a user."""
+        return await self.register_user.execute(RegisterUserCommand(email, password))
+
+    async def login(self, email: str = ADA, password: Secret = PASSWORD) -> TokenPair:
+        """Log a user in."""
+        return await self.login_user.execute(LoginUserCommand(email, password))
+
+    async def refresh(self, refresh_token: Secret) -> RotateRefreshResult:
+        """Refresh a session."""
+        return await self.rotate_refresh.execute(RotateRefreshCommand(refresh_token))
+
+    async def logout(self, refresh_token: Secret) -> None:
+        """End the session of a refresh token."""
+        await self.revoke_family.execute(RevokeFamilyCommand(refresh_token=refresh_token))
+
+    async def set_status(self, user: User, status: UserStatus) -> None:
+        """Enable or disable a user, as an administrator would."""
+        async with self.unit_of_work() as uow:
+            stored = await uow.users.get(user.id)
+            if stored is None:
+                raise LookupError(user.id)
+            uow.users.save(stored.with_status(status, self.clock.now()))
+            await uow.commit()
+
+    def advance(self, **span: float) -> None:
+        """Move the clock by `timedelta(**span)`."""
+        self.clock.advance(timedelta(**span))

@@ -1,0 +1,98 @@
+"""Somebody makes an account."""
+
+import asyncio
+
+import pytest
+
+from keyturn.domain.errors import (
+    EmailTaken,
+    HashingBusy,
+    InvalidEmail,
+    PasswordTooCommon,
+    PasswordTooShort,
+)
+from keyturn.domain.secret import Secret
+from keyturn.domain.user import USER_ROLE, UserStatus
+from keyturn.testing.doubles import FixedBlocklist, PlainPasswordHasher
+from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
+from keyturn.use_cases.register_user import RegisterUserCommand
+
+
+async def test_a_new_user_is_active_has_the_role_user_and_can_log_in(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    user = await keyturn.register_user.execute(RegisterUserCommand(ADA, PASSWORD, "Ada"))
+    assert user.status is UserStatus.ACTIVE
+    assert user.roles == {USER_ROLE}
+    assert user.display_name == "Ada"
+    assert user.created_at == keyturn.clock.now()
+    assert (await keyturn.login()).user_id == user.id
+
+
+async def test_the_password_is_stored_only_as_a_hash(keyturn: InMemoryKeyturn) -> None:
+    user = await keyturn.register()
+    assert PASSWORD.reveal() not in user.password_hash
+    assert await keyturn.hasher.verify(user.password_hash, PASSWORD)
+
+
+@pytest.mark.parametrize("spelling", [ADA, "ADA@EXAMPLE.COM"])
+async def test_an_address_registers_once_whatever_its_case(
+    keyturn: InMemoryKeyturn, spelling: str
+) -> None:
+    await keyturn.register()
+    with pytest.raises(EmailTaken):
+        await keyturn.register(spelling)
+
+
+async def test_of_many_who_register_one_address_at_once_one_succeeds(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    results = await asyncio.gather(*(keyturn.register() for _ in range(20)), return_exceptions=True)
+    assert sum(isinstance(result, EmailTaken) for result in results) == 19
+    assert len(keyturn.store.users) == 1
+
+
+async def test_a_password_against_the_policy_is_refused_and_nothing_is_stored(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    with pytest.raises(PasswordTooShort):
+        await keyturn.register(password=Secret("too short"))
+    assert keyturn.store.users == {}
+
+
+async def test_a_common_password_is_refused() -> None:
+    keyturn = InMemoryKeyturn(blocklist=FixedBlocklist(PASSWORD.reveal()))
+    with pytest.raises(PasswordTooCommon):
+        await keyturn.register()
+
+
+async def test_what_cannot_be_an_address_is_refused(keyturn: InMemoryKeyturn) -> None:
+    with pytest.raises(InvalidEmail):
+        await keyturn.register("not an address")
+
+
+async def test_a_busy_hasher_registers_nobody() -> None:
+    class BusyHasher(PlainPasswordHasher):
+        async def hash(self, password: Secret) -> str:
+            raise HashingBusy
+
+    keyturn = InMemoryKeyturn(hasher=BusyHasher())
+    with pytest.raises(HashingBusy):
+        await keyturn.register()
+    assert keyturn.store.users == {}
+
+
+async def test_a_taken_address_costs_a_hash_too() -> None:
+    class CountingHasher(PlainPasswordHasher):
+        hashes = 0
+
+        async def hash(self, password: Secret) -> str:
+            self.hashes += 1
+            return await super().hash(password)
+
+    hasher = CountingHasher()
+    keyturn = InMemoryKeyturn(hasher=hasher)
+    await keyturn.register()
+    with pytest.raises(EmailTaken):
+        await keyturn.register()
+    assert hasher.hashes == 2
