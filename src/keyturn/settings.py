@@ -1,0 +1,416 @@
+"""What a deployment may choose: one frozen model, read from the environment and from `.env`."""
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv.parser import parse_stream
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from keyturn.domain.policies import (
+    MAX_GRACE,
+    SHORTEST_PASSWORD,
+    ClaimsPolicy,
+    PasswordPolicy,
+    SessionPolicy,
+)
+
+PREFIX = "KEYTURN_"
+ENV_FILE = ".env"
+DEVELOPMENT_ISSUER = "http://127.0.0.1:8000"
+"""Who issues the tokens of a service that nobody has configured."""
+
+# What the tests read, and what an unknown name would otherwise be taken for: a misspelt setting.
+_FOREIGN_NAMES = re.compile(r"KEYTURN_(TEST_.*|WYCHEPROOF_DIR)")
+
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_ISSUER = re.compile(_ORIGIN.pattern + r"(/[a-zA-Z0-9._~%/-]*)?")
+
+_LONGEST = timedelta(days=3650)
+_DURATION = re.compile(
+    r"(?:(\d{1,6})w)?(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?",
+    re.ASCII,
+)
+_ISO_DURATION = re.compile(
+    r"P(?:(\d{1,6})W)?(?:(\d{1,6})D)?(?:T(?=\d)(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,9})S)?)?",
+    re.ASCII,
+)
+
+
+class SettingsError(Exception):
+    """A setting stops the start; the message is one line that names it and holds no secret."""
+
+
+def _read_duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if re.fullmatch(r"[0-9]{1,12}", text):
+        return timedelta(seconds=int(text))
+    found = _DURATION.fullmatch(text.lower()) or _ISO_DURATION.fullmatch(text.upper())
+    if found is None or not any(found.groups()):
+        raise ValueError("must be a duration in seconds (900), or as 15m, 7d, 1h30m or PT15M")
+    weeks, days, hours, minutes, seconds = (int(number or 0) for number in found.groups())
+    return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _split_list(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+Duration = Annotated[timedelta, BeforeValidator(_read_duration), Field(le=_LONGEST)]
+"""Whole seconds, written as `900`, `15m`, `7d`, `1h30m` or `PT15M`."""
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
+"""Texts between commas; an empty text is an empty list."""
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default and its bounds.
+
+    Each is the environment variable `KEYTURN_<NAME>`, or a line of the file `.env` in the working
+    directory; the environment wins. `load_settings` reads them and speaks plainly when it can't.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=ENV_FILE,
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    data_dir: Path = Field(
+        default=Path("data"),
+        description="where the embedded database and the generated keys live",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="postgresql://user:password@host/name or sqlite:///file; "
+        "unset, an embedded SQLite file in the data folder",
+    )
+    database_pool_size: int = Field(
+        default=10, ge=1, le=1000, description="connections at most, per worker"
+    )
+    keys_dir: Path | None = Field(
+        default=None,
+        description="the folder of the signing keys; unset, keys/ in the data folder",
+    )
+    algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] = Field(
+        default="EdDSA", description="what kind of signing key is generated at the first start"
+    )
+    issuer: str = Field(
+        default=DEVELOPMENT_ISSUER,
+        description="the URL under which clients reach the service; the iss of its tokens",
+    )
+    audience: str = Field(
+        default="keyturn",
+        min_length=1,
+        max_length=255,
+        description="whom access tokens are for; their aud",
+    )
+    access_ttl: Duration = Field(
+        default=timedelta(minutes=15),
+        ge=timedelta(seconds=1),
+        description="how long an access token lives",
+    )
+    refresh_idle_ttl: Duration = Field(
+        default=timedelta(days=7),
+        description="a session that is not refreshed for this long ends",
+    )
+    refresh_absolute_ttl: Duration = Field(
+        default=timedelta(days=30),
+        description="a session ends this long after its login, however often it is refreshed",
+    )
+    refresh_grace: Duration = Field(
+        default=timedelta(seconds=10),
+        ge=timedelta(0),
+        le=MAX_GRACE,
+        description="how long a lost refresh may be repeated; 0 is strict",
+    )
+    max_sessions_per_user: int = Field(
+        default=5,
+        ge=1,
+        le=1000,
+        description="a login beyond it ends the least recently used session",
+    )
+    token_claims: ClaimsPolicy = Field(
+        default=ClaimsPolicy.ROLES_AND_PERMISSIONS,
+        description="what an access token tells: roles, roles+permissions or none",
+    )
+    password_min_length: int = Field(
+        default=15, ge=SHORTEST_PASSWORD, le=256, description="characters of a new password"
+    )
+    password_grant: bool = Field(
+        default=True, description="whether /oauth/token takes grant_type=password"
+    )
+    argon2_time_cost: int = Field(default=3, ge=1, le=100, description="passes over the memory")
+    argon2_memory_kib: int = Field(
+        default=65536, ge=1024, le=4194304, description="memory of one password hash"
+    )
+    argon2_parallelism: int = Field(
+        default=4, ge=1, le=64, description="lanes of one password hash"
+    )
+    hashing_threads: int | None = Field(
+        default=None, ge=1, le=256, description="passwords hashed at once; unset, one for each core"
+    )
+    hashing_queue: int = Field(
+        default=64, ge=0, le=10000, description="passwords that may wait before a 503"
+    )
+    cors_origins: CommaSeparated = Field(
+        default=(), description="browser origins that may call from another site"
+    )
+    trusted_proxies: CommaSeparated = Field(
+        default=(), description="addresses or networks whose X-Forwarded-* headers are believed"
+    )
+    insecure_cookies: bool = Field(
+        default=False, description="cookies without Secure; for plain-HTTP development only"
+    )
+    max_body_bytes: int = Field(
+        default=65536, ge=16384, le=16777216, description="the largest request body"
+    )
+
+    @field_validator("data_dir", "keys_dir", mode="before")
+    @classmethod
+    def _names_a_folder(cls, value: object) -> object:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("must name a folder")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_filled_in(cls, value: SecretStr | None) -> SecretStr | None:
+        # A secret that was not filled in must not quietly mean the embedded database.
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError("must not be empty; leave it out for the embedded database")
+        return value
+
+    @field_validator("issuer")
+    @classmethod
+    def _is_issuer(cls, value: str) -> str:
+        if not _ISSUER.fullmatch(value):
+            raise ValueError(
+                "must be a lower-case URL such as https://auth.example.com, with no ? or #"
+            )
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_ORIGIN.fullmatch(origin) for origin in value):
+            raise ValueError(
+                "must be lower-case origins such as https://app.example.com, each named in full, "
+                "with no path and no *"
+            )
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            try:
+                ip_network(address)
+            except ValueError:
+                raise ValueError(
+                    "must be addresses or networks such as 10.0.0.7 or 10.0.0.0/8"
+                ) from None
+        return value
+
+    @field_validator("access_ttl", "refresh_idle_ttl", "refresh_absolute_ttl", "refresh_grace")
+    @classmethod
+    def _is_whole_seconds(cls, value: timedelta) -> timedelta:
+        if value.microseconds:
+            raise ValueError("must be whole seconds")
+        return value
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        try:
+            self.session_policy()
+        except ValueError as contradiction:
+            raise _named("refresh_idle_ttl", str(contradiction)) from None
+        issuer = urlsplit(self.issuer)
+        if issuer.scheme == "https" and self.insecure_cookies:
+            raise _named("insecure_cookies", "contradicts the https KEYTURN_ISSUER")
+        if (
+            issuer.scheme == "http"
+            and issuer.hostname not in _LOOPBACK_HOSTS
+            and not self.insecure_cookies
+        ):
+            raise _named(
+                "issuer",
+                "must be https (RFC 8414 §2); for plain-HTTP development, set "
+                "KEYTURN_INSECURE_COOKIES=true",
+            )
+        return self
+
+    def session_policy(self) -> SessionPolicy:
+        """Return how long tokens and sessions live."""
+        return SessionPolicy(
+            access_ttl=self.access_ttl,
+            idle_ttl=self.refresh_idle_ttl,
+            absolute_ttl=self.refresh_absolute_ttl,
+            grace=self.refresh_grace,
+            max_sessions=self.max_sessions_per_user,
+        )
+
+    def password_policy(self) -> PasswordPolicy:
+        """Return which passwords are accepted."""
+        return PasswordPolicy(min_length=self.password_min_length)
+
+    @property
+    def embedded_database(self) -> Path:
+        """The SQLite file that is used while no database is named."""
+        return self.data_dir.absolute() / "keyturn.db"
+
+    @property
+    def used_database_url(self) -> str:
+        """The URL of the database, its password included: not for printing."""
+        if self.database_url is None:
+            return f"sqlite:///{self.embedded_database}"
+        return self.database_url.get_secret_value()
+
+    @property
+    def used_keys_dir(self) -> Path:
+        """The folder of the signing keys."""
+        return (self.keys_dir or self.data_dir / "keys").absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class SettingLine:
+    """One setting as an operator may see it: a secret is masked."""
+
+    name: str
+    value: str
+    source: Literal["default", ".env", "environment"]
+    description: str
+
+
+def load_settings() -> Settings:
+    """Return the settings of the environment and of `.env` in the working directory.
+
+    Raises:
+        SettingsError: a name is unknown, a value is out of its bounds, or two contradict.
+    """
+    unknown = sorted({*_ours(os.environ), *_ours(_read_env_file())} - _names())
+    if unknown:
+        raise SettingsError("; ".join(_unknown(name) for name in unknown))
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("; ".join(_problems(error))) from None
+
+
+def describe_settings(settings: Settings) -> list[SettingLine]:
+    """Return every setting with its value and where that comes from, secrets masked."""
+    environment, env_file = _ours(os.environ), _ours(_read_env_file())
+    lines = []
+    for field, information in Settings.model_fields.items():
+        name = f"{PREFIX}{field.upper()}"
+        source: Literal["default", ".env", "environment"] = "default"
+        if name in environment:
+            source = "environment"
+        elif name in env_file:
+            source = ".env"
+        lines.append(
+            SettingLine(
+                name, _shown(getattr(settings, field)), source, information.description or ""
+            )
+        )
+    return lines
+
+
+def _named(field: str, problem: str) -> ValueError:
+    return ValueError(f"{PREFIX}{field.upper()}: {problem}")
+
+
+def _problems(error: ValidationError) -> Iterable[str]:
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["loc"]:
+            yield str(_named(str(problem["loc"][0]), message))
+        else:
+            yield message
+
+
+def _names() -> set[str]:
+    return {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
+
+
+def _ours(variables: Iterable[str]) -> set[str]:
+    names = {name.upper() for name in variables}
+    return {n for n in names if n.startswith(PREFIX) and not _FOREIGN_NAMES.fullmatch(n)}
+
+
+def _unknown(name: str) -> str:
+    close = get_close_matches(name, _names(), n=1)
+    return f"{name}: there is no such setting" + (f"; is {close[0]} meant?" if close else "")
+
+
+def _read_env_file() -> list[str]:
+    path = Path(ENV_FILE)
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{ENV_FILE}: can't be read: {error}") from None
+    for binding in bindings:
+        if binding.error:
+            raise SettingsError(f"{ENV_FILE}: line {binding.original.line} is not NAME=value")
+    return [binding.key for binding in bindings if binding.key is not None]
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return masked_url(value.get_secret_value())
+        case timedelta():
+            return _shown_duration(value)
+        case tuple():
+            return ",".join(value)
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
+
+
+def _shown_duration(value: timedelta) -> str:
+    seconds = int(value.total_seconds())
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def masked_url(url: str) -> str:
+    """Return a database URL without its password and without the values of its query."""
+    # Greedy up to the last @: a password may hold what should have been percent-encoded.
+    url = re.sub(r"://([^:@/]*):.*@", r"://\1:***@", url, flags=re.DOTALL)
+    if not re.match(r"[a-z+]+://", url):
+        return "***"
+    shown, _, query = url.partition("?")
+    return f"{shown}?{re.sub('=[^&]*', '=***', query)}" if query else shown

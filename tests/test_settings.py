@@ -1,0 +1,251 @@
+"""What a deployment may choose, and how it is told that it chose wrongly."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from keyturn.domain.policies import ClaimsPolicy, PasswordPolicy, SessionPolicy
+from keyturn.settings import (
+    Settings,
+    SettingsError,
+    describe_settings,
+    load_settings,
+    masked_url,
+)
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    for name in os.environ:
+        if name.upper().startswith("KEYTURN_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal() -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_nothing_has_to_be_set(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert settings.used_database_url == f"sqlite:///{tmp_path}/data/keyturn.db"
+    assert settings.used_keys_dir == tmp_path / "data" / "keys"
+    assert settings.token_claims is ClaimsPolicy.ROLES_AND_PERMISSIONS
+
+
+def test_the_defaults_are_those_of_the_domain() -> None:
+    assert load_settings().session_policy() == SessionPolicy()
+    assert load_settings().password_policy() == PasswordPolicy()
+
+
+def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("KEYTURN_ISSUER=https://a.example\nKEYTURN_AUDIENCE=b\n")
+    monkeypatch.setenv("KEYTURN_ISSUER", "https://c.example")
+    settings = load_settings()
+    assert (settings.issuer, settings.audience) == ("https://c.example", "b")
+
+
+def test_settings_can_not_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        load_settings().audience = "other"
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("900", timedelta(seconds=900)),
+        ("15m", timedelta(minutes=15)),
+        ("1H30M", timedelta(minutes=90)),
+        ("5d", timedelta(days=5)),
+        ("PT15M", timedelta(minutes=15)),
+        ("P1DT1S", timedelta(days=1, seconds=1)),
+    ],
+)
+def test_a_duration_is_written_in_seconds_or_with_units(
+    text: str, duration: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYTURN_ACCESS_TTL", text)
+    assert load_settings().access_ttl == duration
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "m", "P", "PT", "P1DT", "soon", "1.5m", "-5m", "15 minutes", "PT0.5S", "9" * 13, "٣"],
+)
+def test_any_other_duration_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYTURN_ACCESS_TTL", text)
+    assert refusal().startswith("KEYTURN_ACCESS_TTL: must be a duration")
+
+
+def test_a_list_stands_between_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYTURN_TRUSTED_PROXIES", "10.0.0.7, 10.1.0.0/16,")
+    assert load_settings().trusted_proxies == ("10.0.0.7", "10.1.0.0/16")
+
+
+def test_an_empty_text_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYTURN_CORS_ORIGINS", "")
+    assert load_settings().cors_origins == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("ISSUER", "", "must be a lower-case URL"),
+        ("ISSUER", "auth.example.com", "must be a lower-case URL"),
+        ("ISSUER", "https://auth.example.com/?a=b", "must be a lower-case URL"),
+        ("ISSUER", "https://auth.example.com\n", "must be a lower-case URL"),
+        ("ISSUER", "http://auth.example.com", "must be https"),
+        ("ISSUER", "http://127.0.0.1.example.com", "must be https"),
+        ("CORS_ORIGINS", "*", "must be lower-case origins"),
+        ("CORS_ORIGINS", "https://app.example.com/", "must be lower-case origins"),
+        ("CORS_ORIGINS", "https://*.example.com", "must be lower-case origins"),
+        ("TRUSTED_PROXIES", "*", "must be addresses or networks"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "must be addresses or networks"),
+        ("REFRESH_GRACE", "61", "less than or equal to"),
+        ("ACCESS_TTL", "0", "greater than or equal to"),
+        ("ACCESS_TTL", "5000d", "less than or equal to"),
+        ("ACCESS_TTL", "8d", "KEYTURN_REFRESH_IDLE_TTL: the idle lifetime must exceed"),
+        ("REFRESH_IDLE_TTL", "31d", "the absolute lifetime must not be shorter"),
+        ("MAX_SESSIONS_PER_USER", "0", "greater than or equal to 1"),
+        ("PASSWORD_MIN_LENGTH", "7", "greater than or equal to 8"),
+        ("ALGORITHM", "none", "Input should be 'HS256'"),
+        ("TOKEN_CLAIMS", "email", "Input should be 'roles'"),
+        ("AUDIENCE", "", "at least 1 character"),
+        ("DATABASE_URL", "", "must not be empty"),
+        ("DATA_DIR", "", "must name a folder"),
+        ("KEYS_DIR", " ", "must name a folder"),
+        ("INSECURE_COOKIES", "maybe", "valid boolean"),
+    ],
+)
+def test_a_weak_or_contradictory_setting_is_refused_in_one_line_that_names_it(
+    name: str, value: str, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"KEYTURN_{name}", value)
+    message = refusal()
+    assert problem in message
+    assert message.startswith("KEYTURN_")
+
+
+def test_insecure_cookies_contradict_an_https_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYTURN_ISSUER", "https://auth.example.com")
+    monkeypatch.setenv("KEYTURN_INSECURE_COOKIES", "true")
+    assert refusal() == "KEYTURN_INSECURE_COOKIES: contradicts the https KEYTURN_ISSUER"
+
+
+def test_an_http_issuer_is_allowed_where_plain_http_is_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KEYTURN_ISSUER", "http://auth.test:8000")
+    monkeypatch.setenv("KEYTURN_INSECURE_COOKIES", "true")
+    assert load_settings().issuer == "http://auth.test:8000"
+
+
+def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYTURN_ACCESS_TTL", "soon")
+    monkeypatch.setenv("KEYTURN_ISSUER", "here")
+    message = refusal()
+    assert "KEYTURN_ACCESS_TTL" in message
+    assert "KEYTURN_ISSUER" in message
+
+
+def test_a_misspelt_name_is_refused_with_the_one_that_may_be_meant(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KEYTURN_ISUER", "https://auth.example.com")
+    assert refusal() == "KEYTURN_ISUER: there is no such setting; is KEYTURN_ISSUER meant?"
+
+
+def test_a_misspelt_name_in_the_env_file_is_refused() -> None:
+    Path(".env").write_text("keyturn_acess_ttl=15m\n")
+    assert refusal() == "KEYTURN_ACESS_TTL: there is no such setting; is KEYTURN_ACCESS_TTL meant?"
+
+
+def test_what_the_tests_read_is_no_misspelt_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYTURN_TEST_POSTGRES_URL", "postgresql://localhost/x")
+    monkeypatch.setenv("KEYTURN_WYCHEPROOF_DIR", "/x")
+    load_settings()
+
+
+def test_other_variables_of_the_env_file_are_nobodys_business() -> None:
+    Path(".env").write_text("# of another program\nexport OTHER='x'\n")
+    load_settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"KEYTURN_AUDIENCE=a\nKEYTURN_ISSUER 'b\n", "line 2 is not NAME=value"),
+        (b"KEYTURN_AUDIENCE=\xff\n", "can't be read"),
+    ],
+)
+def test_an_env_file_that_can_not_be_read_is_refused(content: bytes, problem: str) -> None:
+    Path(".env").write_bytes(content)
+    assert problem in refusal()
+
+
+def test_no_refusal_repeats_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"KEYTURN_{name.upper()}", "hunter2://hunter2")
+    assert "hunter2" not in refusal()
+
+
+def test_the_password_of_the_database_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYTURN_DATABASE_URL", "postgresql://u:hunter2@db/name")
+    settings = load_settings()
+    lines = describe_settings(settings)
+    assert "hunter2" not in repr(settings) + str(settings) + str(lines)
+    assert "postgresql://u:***@db/name" in [line.value for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:p@h:5432/n", "postgresql://u:***@h:5432/n"),
+        ("postgresql://u:p@ss/w?o#rd@h/n", "postgresql://u:***@h/n"),
+        ("postgresql://u@h/n?password=p&ssl=1", "postgresql://u@h/n?password=***&ssl=***"),
+        ("postgresql://:p@h/n", "postgresql://:***@h/n"),
+        ("sqlite:////var/lib/keyturn.db", "sqlite:////var/lib/keyturn.db"),
+        ("postgres u:p@h", "***"),
+        ("hunter2", "***"),
+    ],
+)
+def test_a_database_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert masked_url(url) == shown
+
+
+def test_each_setting_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("KEYTURN_AUDIENCE=api\nKEYTURN_ACCESS_TTL=60\n")
+    monkeypatch.setenv("keyturn_access_ttl", "300")
+    lines = {line.name: line for line in describe_settings(load_settings())}
+    assert (lines["KEYTURN_ACCESS_TTL"].value, lines["KEYTURN_ACCESS_TTL"].source) == (
+        "5m",
+        "environment",
+    )
+    assert lines["KEYTURN_AUDIENCE"].source == ".env"
+    assert lines["KEYTURN_REFRESH_IDLE_TTL"].source == "default"
+    assert lines["KEYTURN_REFRESH_IDLE_TTL"].value == "7d"
+
+
+def test_what_is_shown_can_be_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load_settings()
+    for line in describe_settings(before):
+        if line.value:
+            monkeypatch.setenv(line.name, line.value)
+    assert load_settings() == before
+
+
+def test_every_setting_is_described() -> None:
+    assert all(line.description for line in describe_settings(load_settings()))
+
+
+def test_settings_given_in_code_need_no_environment() -> None:
+    settings = Settings(database_url=SecretStr("sqlite:///x.db"), audience="a")
+    assert settings.used_database_url == "sqlite:///x.db"
