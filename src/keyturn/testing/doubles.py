@@ -21,7 +21,7 @@ from keyturn.ports.tokens import MAX_CLOCK_SKEW, TokenCodec
 START = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 """Where a `ManualClock` starts unless told otherwise."""
 
-_PLAIN_HASH = re.compile(r"\$pbkdf2-sha256\$i=([1-9][0-9]{0,2})\$([0-9a-f]{16})\$([0-9a-f]{64})")
+_PLAIN_HASH = re.compile(r"\$plain-sha256\$i=([1-9][0-9]{0,2})\$([0-9a-f]{16})\$([0-9a-f]{64})")
 
 
 class ManualClock(Clock):
@@ -170,14 +170,14 @@ class PlainPasswordHasher(PasswordHasher):
     """
 
     def __init__(self, rounds: int = 1) -> None:
-        """Hash with `rounds` of PBKDF2; hashes of another number need a rehash."""
+        """Hash `rounds` times; hashes of another number need a rehash."""
         self._rounds = rounds
         self.verifications = 0
 
     async def hash(self, password: Secret) -> str:
         """Return a salted hash, another one at each call."""
         salt = secrets.token_hex(8)
-        return f"$pbkdf2-sha256$i={self._rounds}${salt}${_derive(password, salt, self._rounds)}"
+        return f"$plain-sha256$i={self._rounds}${salt}${_derive(password, salt, self._rounds)}"
 
     async def verify(self, password_hash: str | None, password: Secret) -> bool:
         """Return whether it is the password that was hashed; False for None or another scheme."""
@@ -190,7 +190,7 @@ class PlainPasswordHasher(PasswordHasher):
 
     def needs_rehash(self, password_hash: str) -> bool:
         """Return whether the hash was made with another number of rounds or by another scheme."""
-        return not password_hash.startswith(f"$pbkdf2-sha256$i={self._rounds}$")
+        return not password_hash.startswith(f"$plain-sha256$i={self._rounds}$")
 
 
 class NoBlocklist(PasswordBlocklist):
@@ -240,5 +240,7 @@ def _is_object(value: object) -> TypeGuard[dict[str, object]]:
 
 
 def _derive(password: Secret, salt: str, rounds: int) -> str:
-    secret = password.reveal().encode("utf-8", "surrogatepass")
-    return hashlib.pbkdf2_hmac("sha256", secret, salt.encode(), rounds).hex()
+    digest = password.reveal().encode("utf-8", "surrogatepass")
+    for _ in range(rounds):
+        digest = hashlib.sha256(salt.encode() + digest).digest()
+    return digest.hex()

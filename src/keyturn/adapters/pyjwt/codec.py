@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TypeGuard
 from uuid import UUID
 
@@ -18,13 +18,7 @@ from keyturn.domain.claims import AccessClaims, RefreshClaims
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
 from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.secret import Secret
-from keyturn.ports.tokens import TokenCodec
-
-CLOCK_SKEW = timedelta(seconds=5)
-"""How far ahead `iat` may be: another worker's clock may run a little faster than this one's.
-
-`exp` gets no such allowance: a token must not live longer than it says.
-"""
+from keyturn.ports.tokens import MAX_CLOCK_SKEW, TokenCodec
 
 ACCESS_TYP = "at+jwt"
 REFRESH_TYP = "rt+jwt"
@@ -109,14 +103,14 @@ class PyJwtCodec(TokenCodec):
         # Raised out here, the error has no context that could hold a part of the token.
         raise InvalidAccessToken
 
-    def decode_refresh(self, token: Secret, now: datetime) -> RefreshClaims:
-        """Return the claims of a valid refresh token.
+    def decode_refresh(self, token: Secret) -> RefreshClaims:
+        """Return the claims of a genuine refresh token, expired or not.
 
         Raises:
             InvalidRefreshToken: for every other text, never saying why.
         """
         try:
-            return self._refresh_claims(token, now)
+            return self._refresh_claims(token)
         except RejectedToken:
             pass
         raise InvalidRefreshToken
@@ -140,15 +134,17 @@ class PyJwtCodec(TokenCodec):
             _is_list_of_texts(audience) and self._audience in audience
         ):
             raise RejectedToken
-        issued_at, expires_at = _lifetime(claims, now)
-        epoch = _whole_number(claims, "epoch")
+        issued_at, expires_at = _moment(claims, "iat"), _moment(claims, "exp")
+        # Another worker's clock may be ahead, but no token lives longer than it says.
+        if issued_at > now + MAX_CLOCK_SKEW or now >= expires_at:
+            raise RejectedToken
         scope = _text(claims, "scope") if "scope" in claims else None
         return AccessClaims(
             token_id=TokenId(_uuid(claims, "jti")),
             user_id=UserId(_uuid(claims, "sub")),
             family_id=FamilyId(_uuid(claims, "sid")),
             client_id=_text(claims, "client_id"),
-            epoch=epoch,
+            epoch=_whole_number(claims, "epoch"),
             roles=_names(claims, "roles"),
             permissions=_names(claims, "permissions") if "permissions" in claims else None,
             scope=None if scope is None else frozenset(scope.split(" ") if scope else ()),
@@ -156,17 +152,16 @@ class PyJwtCodec(TokenCodec):
             expires_at=expires_at,
         )
 
-    def _refresh_claims(self, token: Secret, now: datetime) -> RefreshClaims:
+    def _refresh_claims(self, token: Secret) -> RefreshClaims:
         claims = self._signed_claims(token, REFRESH_TYP)
         _expect(claims, "type", _REFRESH_TYPE)
         _expect(claims, "aud", self._issuer)
-        issued_at, expires_at = _lifetime(claims, now)
         return RefreshClaims(
             token_id=TokenId(_uuid(claims, "jti")),
             user_id=UserId(_uuid(claims, "sub")),
             family_id=FamilyId(_uuid(claims, "sid")),
-            issued_at=issued_at,
-            expires_at=expires_at,
+            issued_at=_moment(claims, "iat"),
+            expires_at=_moment(claims, "exp"),
         )
 
     def _signed_claims(self, token: Secret, typ: str) -> Claims:
@@ -193,13 +188,6 @@ def _joined(scope: frozenset[str]) -> str:
 def _expect(claims: Claims, name: str, value: str) -> None:
     if claims.get(name) != value:
         raise RejectedToken
-
-
-def _lifetime(claims: Claims, now: datetime) -> tuple[datetime, datetime]:
-    issued_at, expires_at = _moment(claims, "iat"), _moment(claims, "exp")
-    if issued_at > now + CLOCK_SKEW or now >= expires_at:
-        raise RejectedToken
-    return issued_at, expires_at
 
 
 def _moment(claims: Claims, name: str) -> datetime:
