@@ -11,3 +11,6 @@ FamilyId = NewType("FamilyId", UUID)
 
 TokenId = NewType("TokenId", UUID)
 """Identifies one token; the `jti` claim (RFC 7519 §4.1.7)."""
+
+EventId = NewType("EventId", UUID)
+"""Identifies an audit event."""
