@@ -107,9 +107,9 @@ class Key:
             raise ValueError("the JWK is not for signing: its key_ops lack sign")
         key = cls(_private_key_of(jwk))
         if jwk.get("alg", key.algorithm) != key.algorithm:
-            raise ValueError(
-                f"the JWK names another algorithm than its key is for, {key.algorithm}"
-            )
+            raise ValueError(f"the JWK's alg is not that of its key, {key.algorithm}")
+        if jwk.get("kid", key.kid) != key.kid:
+            raise ValueError(f"the JWK's kid is not its thumbprint (RFC 7638), {key.kid}")
         return key
 
     @classmethod
