@@ -25,6 +25,8 @@ REFRESH_TYP = "rt+jwt"
 
 _ACCESS_TYPE = "access"
 _REFRESH_TYPE = "refresh"
+# What every JSON reader holds exactly (RFC 8259 §6).
+_LARGEST_NUMBER = 2**53 - 1
 _LATEST_SECOND = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
 
 Claims = Mapping[str, object]
@@ -200,7 +202,7 @@ def _moment(claims: Claims, name: str) -> datetime:
 def _whole_number(claims: Claims, name: str) -> int:
     value = claims.get(name)
     # In Python, True is an int.
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_NUMBER:
         raise RejectedToken
     return value
 
