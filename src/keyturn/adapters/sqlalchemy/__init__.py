@@ -1,0 +1,1 @@
+"""The persistence port on SQL: SQLite in a file, or PostgreSQL."""

@@ -1,0 +1,131 @@
+"""A connection pool, and the three things that are done with it: read, commit, ping."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Executable, literal, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from keyturn.adapters.sqlalchemy.engine import create_engine, transactional
+from keyturn.adapters.sqlalchemy.failures import domain_errors
+
+STATEMENT_TIMEOUT = 5.0
+"""Seconds that a statement may take, its wait for locks included."""
+
+_PING = select(literal(1))
+
+T = TypeVar("T")
+
+Parameters = Mapping[str, object]
+"""Values for a statement, by the names that it gives them."""
+
+SqlRow = Sequence[Any]
+"""The values of one row, in the order of the columns; no driver says of what type."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedWrite:
+    """A change that waits for the commit.
+
+    Args:
+        apply: executes it; raises `StaleUser` or `StaleFamily` if what is stored is not what it
+            was based on.
+        is_single_statement: whether it is atomic without a transaction around it.
+    """
+
+    apply: Callable[[AsyncConnection], Awaitable[None]]
+    is_single_statement: bool
+
+
+class Database:
+    """One SQLite file or PostgreSQL database; one object serves all units of work of a loop.
+
+    Every method raises `StoreUnavailable` when the database does not answer in time.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10, pool_timeout: float = 2.0) -> None:
+        """Keep at most `pool_size` connections; the first is opened when it is needed.
+
+        Args:
+            url: `sqlite:///path/to/file` or `postgresql://user:password@host:port/name`.
+            pool_size: connections at most.
+            pool_timeout: seconds to wait for one of them, or for the turn to write to SQLite.
+
+        Raises:
+            ValueError: the URL is of neither kind.
+        """
+        self._engine = create_engine(
+            url,
+            pool_size=pool_size,
+            pool_timeout=pool_timeout,
+            statement_timeout=STATEMENT_TIMEOUT,
+        )
+        self._turn_timeout = pool_timeout
+        self._transactions = transactional(self._engine)
+        # SQLite has one writer at a time, and who waits for it inside SQLite polls.
+        self._write_turn = asyncio.Lock() if self._engine.dialect.name == "sqlite" else None
+
+    async def fetch(self, statement: Executable, parameters: Parameters) -> Sequence[SqlRow]:
+        """Return the rows of a query, read as of one moment."""
+        with domain_errors():
+            try:
+                return await self._fetch(statement, parameters)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # The server closed idle connections, by a restart for example. They have all
+                # been thrown away by now, so that this opens a new one.
+                return await self._fetch(statement, parameters)
+
+    async def commit(self, writes: Sequence[StagedWrite]) -> None:
+        """Apply the writes in their order, or none of them.
+
+        Raises:
+            StaleUser, StaleFamily, EmailTaken: as `UnitOfWork.commit`.
+        """
+        if not writes:
+            return
+        with domain_errors():
+            async with self._turn_to_write():
+                if len(writes) == 1 and writes[0].is_single_statement:
+                    async with self._engine.connect() as connection:
+                        await writes[0].apply(connection)
+                    return
+                async with self._transactions.begin() as connection:
+                    for write in writes:
+                        await write.apply(connection)
+
+    async def run_sync(self, function: Callable[[Connection], T]) -> T:
+        """Return what `function` makes of a connection; each of its statements commits itself."""
+        with domain_errors():
+            async with self._engine.connect() as connection:
+                return await connection.run_sync(function)
+
+    async def ping(self) -> None:
+        """Return if the database answers."""
+        await self.fetch(_PING, {})
+
+    async def dispose(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+    async def _fetch(self, statement: Executable, parameters: Parameters) -> Sequence[SqlRow]:
+        async with self._engine.connect() as connection:
+            result = await connection.execute(statement, parameters)
+            return result.all()
+
+    @asynccontextmanager
+    async def _turn_to_write(self) -> AsyncIterator[None]:
+        if self._write_turn is None:
+            yield
+            return
+        async with asyncio.timeout(self._turn_timeout):
+            await self._write_turn.acquire()
+        try:
+            yield
+        finally:
+            self._write_turn.release()

@@ -1,0 +1,111 @@
+"""From a database URL to an engine."""
+
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+CONNECT_TIMEOUT: Final = 5.0
+"""Seconds that a PostgreSQL server may take to accept a connection."""
+
+_POSTGRESQL_SCHEMES = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
+_SQLITE_SCHEMES = frozenset({"sqlite", "sqlite+aiosqlite"})
+
+
+def sqlite_file(url: str) -> Path | None:
+    """Return the file that a SQLite URL names, or None for a PostgreSQL URL.
+
+    Args:
+        url: `sqlite:///relative/file`, `sqlite:////absolute/file`, or a PostgreSQL connection URI
+            as libpq takes it (`postgresql://user:password@host:5432/name?sslmode=require`).
+
+    Raises:
+        ValueError: it is neither. The message repeats no part of it: it may hold a password.
+    """
+    scheme = url.partition(":")[0].lower()
+    if scheme in _POSTGRESQL_SCHEMES:
+        return None
+    if scheme not in _SQLITE_SCHEMES:
+        raise ValueError("the database URL must begin with sqlite:/// or postgresql://")
+    try:
+        name = make_url(url).database
+    except (ArgumentError, ValueError):
+        name = None
+    if not name or name == ":memory:" or name.startswith("file:"):
+        raise ValueError("a SQLite database URL must name a file: sqlite:///path/to/file")
+    return Path(name)
+
+
+def create_engine(
+    url: str, *, pool_size: int, pool_timeout: float, statement_timeout: float
+) -> AsyncEngine:
+    """Return an engine; nothing connects before the first statement.
+
+    Each statement commits by itself unless a transaction is begun: a read then costs one round
+    trip instead of three.
+
+    Args:
+        url: see `sqlite_file`.
+        pool_size: how many connections there are at most.
+        pool_timeout: seconds to wait for one of them.
+        statement_timeout: seconds that a statement may take, its wait for locks included; for
+            SQLite, where reading a few rows waits for nothing, the seconds to wait for another
+            process that writes.
+
+    Raises:
+        ValueError: see `sqlite_file`.
+    """
+    file = sqlite_file(url)
+    if file is None:
+        driver_url = URL.create("postgresql+asyncpg")
+        # The driver reads the URL itself: it knows what libpq knows (sslmode, sockets, several
+        # hosts), and the engine's own URL, which gets printed, holds no password.
+        connect_args: dict[str, object] = {
+            "dsn": "postgresql:" + url.partition(":")[2],
+            "timeout": CONNECT_TIMEOUT,
+            "command_timeout": statement_timeout,
+        }
+    else:
+        driver_url = URL.create("sqlite+aiosqlite", database=str(file))
+        connect_args = {"timeout": statement_timeout}
+    engine = create_async_engine(
+        driver_url,
+        connect_args=connect_args,
+        isolation_level="AUTOCOMMIT",
+        # Otherwise the text of an error would hold the parameters: password hashes among them.
+        hide_parameters=True,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=pool_timeout,
+    )
+    if file is not None:
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite_connection)
+    return engine
+
+
+def transactional(engine: AsyncEngine) -> AsyncEngine:
+    """Return the same engine, with the same connections, for statements that belong together."""
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(isolation_level="READ COMMITTED")
+    for_transactions = engine.execution_options()
+    event.listen(for_transactions.sync_engine, "begin", _begin_immediate)
+    return for_transactions
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # Who begins by reading may find that another has begun to write, and can't write any more.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _prepare_sqlite_connection(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    # Readers and one writer at a time, side by side.
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # WAL defaults to less, and a power cut could then undo a revocation that was answered.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()

