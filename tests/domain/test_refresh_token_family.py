@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from keyturn.domain.events import Origin
 from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import (
@@ -48,7 +49,7 @@ def family(*, number: int = 1, now: datetime = NOW) -> RefreshTokenFamily:
 
 
 def rotated_family(now: datetime = NOW) -> RefreshTokenFamily:
-    return family().rotated(token(2), now, POLICY, Device())
+    return family().rotated(token(2), now, POLICY, Origin())
 
 
 def present(
@@ -88,7 +89,7 @@ def test_a_replay_does_not_extend_the_grace_window() -> None:
 
 
 def test_a_token_older_than_the_one_before_is_reuse_even_inside_the_grace_window() -> None:
-    live = rotated_family().rotated(token(3), NOW, POLICY, Device())
+    live = rotated_family().rotated(token(3), NOW, POLICY, Origin())
     assert decide(live, present(live, token(1)), NOW, POLICY) == Reuse()
 
 
@@ -143,7 +144,7 @@ def test_every_token_of_an_expired_family_is_refused(number: int) -> None:
 
 def test_a_rotation_moves_the_generation_the_tokens_and_the_idle_expiry() -> None:
     later = NOW + timedelta(hours=1)
-    rotated = family().rotated(token(2), later, POLICY, Device(ip="192.0.2.1"))
+    rotated = family().rotated(token(2), later, POLICY, Origin(ip="192.0.2.1"))
     assert (rotated.generation, rotated.previous, rotated.current) == (1, token(1), token(2))
     assert rotated.rotated_at == later
     assert rotated.expires_at == later + POLICY.idle_ttl
@@ -158,7 +159,7 @@ def test_no_rotation_moves_the_absolute_expiry_and_none_outlives_it() -> None:
         presented = present(live, live.current)
         if decide(live, presented, moment, POLICY) != Rotate():
             break
-        live = live.rotated(token(number), moment, POLICY, Device())
+        live = live.rotated(token(number), moment, POLICY, Origin())
     assert live.absolute_expires_at == NOW + POLICY.absolute_ttl
     assert live.expires_at == live.absolute_expires_at
     assert moment == NOW + POLICY.absolute_ttl

@@ -12,11 +12,10 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TypeVar
 
 import pytest
 
-from keyturn.adapters.memory.unit_of_work import MemoryStore
+from keyturn.adapters.memory.store import MemoryStore
 from keyturn.domain.errors import InvalidCredentials, InvalidRefreshToken, KeyturnError
 from keyturn.domain.ids import FamilyId
 from keyturn.domain.policies import SessionPolicy
@@ -33,25 +32,14 @@ from keyturn.domain.refresh_token_family import (
 )
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import UserStatus
-from keyturn.testing.in_memory import PASSWORD, InMemoryKeyturn
+from keyturn.testing.in_memory import PASSWORD, InMemoryKeyturn, run
 from keyturn.use_cases.change_password import ChangePasswordCommand
 from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
 from keyturn.use_cases.rotate_refresh import RefreshOutcome, RotateRefreshResult
 from keyturn.use_cases.token_pair import TokenPair
 
-T = TypeVar("T")
 DEPTH = int(os.environ.get("KEYTURN_TEST_DEPTH", "5"))
 POLICY = SessionPolicy(idle_ttl=timedelta(hours=1), absolute_ttl=timedelta(hours=2))
-
-
-def run(use_case: Coroutine[object, None, T]) -> T:
-    """Run a use-case to its end without an event loop: it only ever gives way."""
-    while True:
-        try:
-            use_case.send(None)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 class Actor(StrEnum):
@@ -342,7 +330,9 @@ def logout(race: Race) -> Coroutine[object, None, object]:
 
 
 def logout_everywhere(race: Race) -> Coroutine[object, None, object]:
-    return race.keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(race.user.id))
+    return race.keyturn.revoke_all_families.execute(
+        RevokeAllFamiliesCommand(race.user.id, race.user.id)
+    )
 
 
 def disable(race: Race) -> Coroutine[object, None, object]:

@@ -11,6 +11,7 @@ from keyturn.domain.errors import (
     PasswordTooLong,
     Unavailable,
 )
+from keyturn.domain.events import Origin
 from keyturn.domain.policies import ClaimsPolicy, SessionPolicy
 from keyturn.domain.refresh_token_family import Device, RevokeReason
 from keyturn.domain.secret import Secret
@@ -89,12 +90,14 @@ async def test_a_password_that_nobody_can_have_is_refused(keyturn: InMemoryKeytu
 
 async def test_the_session_keeps_its_device_and_client(keyturn: InMemoryKeyturn) -> None:
     await keyturn.register()
-    device = Device("Ada's phone", "agent/1.0", "192.0.2.1")
     tokens = await keyturn.login_user.execute(
-        LoginUserCommand(ADA, PASSWORD, device, client_id="mobile")
+        LoginUserCommand(
+            ADA, PASSWORD, "Ada's phone", Origin("192.0.2.1", "agent/1.0"), client_id="mobile"
+        )
     )
     family = keyturn.store.families[tokens.session_id]
-    assert (family.device, family.client_id) == (device, "mobile")
+    assert family.device == Device("Ada's phone", "agent/1.0", "192.0.2.1")
+    assert family.client_id == "mobile"
 
 
 async def test_a_scope_limits_the_session_to_what_the_user_may_do(

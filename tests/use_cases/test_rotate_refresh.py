@@ -16,6 +16,7 @@ from keyturn.domain.errors import (
     StoreUnavailable,
     Unavailable,
 )
+from keyturn.domain.events import Origin
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import Device, RevokeReason
 from keyturn.domain.secret import Secret
@@ -307,10 +308,10 @@ async def test_a_refresh_notes_where_it_came_from_and_keeps_the_device_name(
 ) -> None:
     await keyturn.register()
     tokens = await keyturn.login_user.execute(
-        LoginUserCommand(ADA, PASSWORD, Device("phone", "agent/1", "192.0.2.1"))
+        LoginUserCommand(ADA, PASSWORD, "phone", Origin("192.0.2.1", "agent/1"))
     )
     await keyturn.rotate_refresh.execute(
-        RotateRefreshCommand(tokens.refresh_token, Device(None, "agent/2", "192.0.2.2"))
+        RotateRefreshCommand(tokens.refresh_token, Origin("192.0.2.2", "agent/2"))
     )
     family = keyturn.store.families[tokens.session_id]
     assert family.device == Device("phone", "agent/2", "192.0.2.2")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken, SessionNotFound
+from keyturn.domain.errors import InvalidRefreshToken, SessionNotFound, UserNotFound
 from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.refresh_token_family import EndReason, RevokeReason
 from keyturn.testing.in_memory import InMemoryKeyturn
@@ -69,7 +69,7 @@ async def test_nobody_sees_the_sessions_of_another(keyturn: InMemoryKeyturn) -> 
 async def test_one_of_my_sessions_can_be_ended(keyturn: InMemoryKeyturn) -> None:
     user = await keyturn.register()
     lost, kept = await keyturn.login(), await keyturn.login()
-    await keyturn.end_session.execute(EndSessionCommand(user.id, lost.session_id))
+    await keyturn.end_session.execute(EndSessionCommand(user.id, lost.session_id, user.id))
     with pytest.raises(InvalidRefreshToken):
         await keyturn.refresh(lost.refresh_token)
     await keyturn.refresh(kept.refresh_token)
@@ -81,14 +81,16 @@ async def test_another_users_session_is_not_found_and_stays(keyturn: InMemoryKey
     tokens = await keyturn.login()
     eve = await keyturn.register("eve@example.com")
     with pytest.raises(SessionNotFound):
-        await keyturn.end_session.execute(EndSessionCommand(eve.id, tokens.session_id))
+        await keyturn.end_session.execute(EndSessionCommand(eve.id, tokens.session_id, eve.id))
     await keyturn.refresh(tokens.refresh_token)
 
 
 async def test_an_unknown_session_is_not_found(keyturn: InMemoryKeyturn) -> None:
     user = await keyturn.register()
     with pytest.raises(SessionNotFound):
-        await keyturn.end_session.execute(EndSessionCommand(user.id, FamilyId(UUID(int=0))))
+        await keyturn.end_session.execute(
+            EndSessionCommand(user.id, FamilyId(UUID(int=0)), user.id)
+        )
 
 
 async def test_logging_out_everywhere_ends_every_session_and_raises_the_epoch(
@@ -96,7 +98,7 @@ async def test_logging_out_everywhere_ends_every_session_and_raises_the_epoch(
 ) -> None:
     user = await keyturn.register()
     sessions = [await keyturn.login() for _ in range(3)]
-    await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(user.id))
+    await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(user.id, user.id))
     for tokens in sessions:
         with pytest.raises(InvalidRefreshToken):
             await keyturn.refresh(tokens.refresh_token)
@@ -107,7 +109,7 @@ async def test_logging_out_elsewhere_keeps_the_session_that_asks(keyturn: InMemo
     user = await keyturn.register()
     other, current = await keyturn.login(), await keyturn.login()
     await keyturn.revoke_all_families.execute(
-        RevokeAllFamiliesCommand(user.id, keep=current.session_id)
+        RevokeAllFamiliesCommand(user.id, user.id, keep=current.session_id)
     )
     with pytest.raises(InvalidRefreshToken):
         await keyturn.refresh(other.refresh_token)
@@ -118,7 +120,7 @@ async def test_logging_out_everywhere_leaves_others_alone(keyturn: InMemoryKeytu
     await keyturn.register()
     tokens = await keyturn.login()
     eve = await keyturn.register("eve@example.com")
-    await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(eve.id))
+    await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(eve.id, eve.id))
     await keyturn.refresh(tokens.refresh_token)
 
 
@@ -137,7 +139,7 @@ async def test_a_login_that_races_a_logout_everywhere_ends_too_or_comes_after(
         async def logout(turns: int = head_start, log: list[str] = order) -> None:
             for _ in range(turns):
                 await asyncio.sleep(0)
-            await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(user.id))
+            await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(user.id, user.id))
             log.append("logout")
 
         tokens, _ = await asyncio.gather(login(), logout())
@@ -148,5 +150,7 @@ async def test_a_login_that_races_a_logout_everywhere_ends_too_or_comes_after(
 async def test_logging_out_everywhere_as_a_user_who_is_gone_is_refused(
     keyturn: InMemoryKeyturn,
 ) -> None:
-    with pytest.raises(InvalidAccessToken):
-        await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(UserId(UUID(int=1))))
+    with pytest.raises(UserNotFound):
+        await keyturn.revoke_all_families.execute(
+            RevokeAllFamiliesCommand(UserId(UUID(int=1)), actor=None)
+        )

@@ -15,14 +15,19 @@ KeyturnError
 │   ├── PasswordTooCommon        password_too_common
 │   ├── PasswordNotText          password_not_text
 │   ├── WrongCurrentPassword     wrong_current_password
+│   ├── InvalidRole              invalid_role
 │   └── InvalidScope             invalid_scope
 ├── NotFound
 │   ├── UserNotFound             user_not_found
+│   ├── RoleNotFound             role_not_found
 │   └── SessionNotFound          session_not_found
 ├── Conflict
-│   └── EmailTaken               email_taken
+│   ├── EmailTaken               email_taken
+│   ├── LastAdministrator        last_administrator
+│   └── RoleProtected            role_protected
 ├── Unavailable                  (retry_after seconds)
 │   ├── StoreUnavailable         store_unavailable
+│   ├── RevocationsUnknown       revocations_unknown
 │   ├── HashingBusy              hashing_busy
 │   └── Contention               contention
 └── StaleWrite                   never leaves a use-case
@@ -146,6 +151,14 @@ class WrongCurrentPassword(InvalidInput):
     field = "current_password"
 
 
+class InvalidRole(InvalidInput):
+    """The name of a role or permission is not of the form that one has."""
+
+    code = "invalid_role"
+    message = "A role is named like `editor`, a permission like `posts:delete`."
+    field = "permissions"
+
+
 class InvalidScope(InvalidInput):
     """The scope is unknown, malformed or wider than what was granted (RFC 6749 §5.2)."""
 
@@ -163,6 +176,13 @@ class UserNotFound(NotFound):
 
     code = "user_not_found"
     message = "There is no such user."
+
+
+class RoleNotFound(NotFound):
+    """No such role."""
+
+    code = "role_not_found"
+    message = "There is no such role."
 
 
 class SessionNotFound(NotFound):
@@ -183,6 +203,20 @@ class EmailTaken(Conflict):
     message = "This e-mail address is already registered."
 
 
+class LastAdministrator(Conflict):
+    """The change would leave nobody who can administer the service."""
+
+    code = "last_administrator"
+    message = "The last administrator can't be demoted, disabled or deleted."
+
+
+class RoleProtected(Conflict):
+    """The role is one that the service itself relies on."""
+
+    code = "role_protected"
+    message = "This role is built in and can't be changed."
+
+
 class Unavailable(KeyturnError):
     """It can't be done now and may work later; nothing was changed or used up."""
 
@@ -195,6 +229,13 @@ class StoreUnavailable(Unavailable):
 
     code = "store_unavailable"
     message = "The service can't reach its store. Nothing was changed; try again."
+
+
+class RevocationsUnknown(Unavailable):
+    """This process has not heard of revocations for longer than allowed, and so trusts no token."""
+
+    code = "revocations_unknown"
+    message = "The service can't tell at the moment which tokens are revoked; try again."
 
 
 class HashingBusy(Unavailable):

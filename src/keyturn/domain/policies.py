@@ -2,11 +2,14 @@
 
 import unicodedata
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from keyturn.domain.errors import PasswordNotText, PasswordTooLong, PasswordTooShort
 from keyturn.domain.secret import Secret
+
+MAX_CLOCK_SKEW = timedelta(seconds=60)
+"""How far the clock of another worker may be ahead: its tokens are good here at once."""
 
 MAX_GRACE = timedelta(seconds=60)
 SHORTEST_PASSWORD = 8
@@ -45,6 +48,10 @@ class SessionPolicy:
             raise ValueError("the grace window must be between 0 and 60 seconds")
         if self.max_sessions < 1:
             raise ValueError("at least one session per user must be allowed")
+
+    def tokens_expired_by(self, now: datetime) -> datetime:
+        """Return when every access token that any worker has issued until `now` has expired."""
+        return now + self.access_ttl + MAX_CLOCK_SKEW
 
 
 @dataclass(frozen=True, slots=True)

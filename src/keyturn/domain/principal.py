@@ -12,6 +12,7 @@ class Principal:
     """The verified caller of a request; identity, not authorization.
 
     Attributes:
+        epoch: the user's epoch when the token was issued.
         roles: role names; empty under the claims policy `none`.
         permissions: None where the token does not say.
         scope: None where the token is not limited to a part of the user's permissions.
@@ -22,6 +23,7 @@ class Principal:
     session_id: FamilyId
     token_id: TokenId
     client_id: str
+    epoch: int
     roles: frozenset[str]
     permissions: frozenset[str] | None
     scope: frozenset[str] | None
@@ -35,6 +37,7 @@ class Principal:
             session_id=claims.family_id,
             token_id=claims.token_id,
             client_id=claims.client_id,
+            epoch=claims.epoch,
             roles=claims.roles,
             permissions=claims.permissions,
             scope=claims.scope,

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from keyturn.domain.claims import RefreshClaims
+from keyturn.domain.events import Origin
 from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.policies import SessionPolicy
 
@@ -18,6 +19,7 @@ class RevokeReason(StrEnum):
     LOGOUT = "logout"
     LOGOUT_ALL = "logout_all"
     REVOKED = "revoked"
+    ADMINISTRATOR = "administrator"
     REUSE_DETECTED = "reuse_detected"
     EVICTED = "evicted"
     PASSWORD_CHANGED = "password_changed"
@@ -122,19 +124,19 @@ class RefreshTokenFamily:
         return EndReason.EXPIRED if self.expires_at <= now else None
 
     def rotated(
-        self, successor: TokenId, now: datetime, policy: SessionPolicy, device: Device
+        self, successor: TokenId, now: datetime, policy: SessionPolicy, origin: Origin
     ) -> "RefreshTokenFamily":
         """Return the next generation, with `successor` as the live token.
 
         The idle expiry moves, the absolute expiry does not. The device keeps its name and takes
-        on the address and user agent of `device`.
+        on the address and user agent of `origin`.
         """
         return replace(
             self,
             current=successor,
             previous=self.current,
             generation=self.generation + 1,
-            device=replace(self.device, user_agent=device.user_agent, ip=device.ip),
+            device=replace(self.device, user_agent=origin.user_agent, ip=origin.ip),
             rotated_at=now,
             expires_at=min(now + policy.idle_ttl, self.absolute_expires_at),
         )
@@ -175,6 +177,7 @@ class RefuseReason(StrEnum):
     WRONG_USER = "wrong_user"
     WRONG_CLIENT = "wrong_client"
     REVOKED = "revoked"
+    ADMINISTRATOR = "administrator"
     EXPIRED = "expired"
 
 

@@ -1,14 +1,19 @@
 """A person who can log in."""
 
+import re
 import unicodedata
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from keyturn.domain.errors import InvalidEmail
+from keyturn.domain.errors import InvalidEmail, InvalidRole
 from keyturn.domain.ids import UserId
 
 MAX_EMAIL_LENGTH = 254
+
+
+ROLE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+PERMISSION_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}:[a-z][a-z0-9_.-]{0,63}")
 
 
 class UserStatus(StrEnum):
@@ -24,6 +29,20 @@ class Role:
 
     name: str
     permissions: frozenset[str]
+
+    @staticmethod
+    def define(name: str, permissions: frozenset[str]) -> "Role":
+        """Return a role whose names are fit for a header, a scope and a person.
+
+        Raises:
+            InvalidRole: a name is not of the form `editor` or `posts:delete`.
+        """
+        if not ROLE_NAME.fullmatch(name):
+            raise InvalidRole(f"{name!r} is not a role name such as `editor`.")
+        for permission in sorted(permissions):
+            if not PERMISSION_NAME.fullmatch(permission):
+                raise InvalidRole(f"{permission!r} is not a permission such as `posts:delete`.")
+        return Role(name, permissions)
 
 
 USER_ROLE = Role("user", frozenset({"profile:read", "profile:write"}))
@@ -116,8 +135,17 @@ class User:
 
     def with_status(self, status: UserStatus, at: datetime) -> "User":
         """Return the next version with another status; older access tokens die by the epoch."""
+        return self.administered(at, status=status, display_name=self.display_name)
+
+    def administered(self, at: datetime, *, status: UserStatus, display_name: str | None) -> "User":
+        """Return the next version; older access tokens die by the epoch if the status changes."""
         return replace(
-            self, status=status, epoch=self.epoch + 1, version=self.version + 1, updated_at=at
+            self,
+            status=status,
+            display_name=display_name,
+            epoch=self.epoch + (status is not self.status),
+            version=self.version + 1,
+            updated_at=at,
         )
 
     def with_roles(self, roles: frozenset[Role], at: datetime) -> "User":
@@ -125,6 +153,10 @@ class User:
         return replace(
             self, roles=roles, epoch=self.epoch + 1, version=self.version + 1, updated_at=at
         )
+
+    def logged_out_elsewhere(self) -> "User":
+        """Return the next version that makes a login that read the one before start again."""
+        return replace(self, version=self.version + 1)
 
     def logged_out_everywhere(self, at: datetime) -> "User":
         """Return the next version after which every older access token is dead."""

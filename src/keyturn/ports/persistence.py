@@ -1,4 +1,4 @@
-"""Where users, roles and refresh token families live.
+"""Where users, roles, refresh token families, revocations and the audit trail live.
 
 The contract that every adapter keeps, and `keyturn.testing` checks:
 
@@ -13,20 +13,49 @@ The contract that every adapter keeps, and `keyturn.testing` checks:
   stored at the moment of the commit; a family that is revoked can't be saved any more.
 - **Reads see what is committed**, never what is staged, and two reads are no snapshot: what a
   decision rests on is guarded by a version at commit.
+- **A committed revocation is known here at once.** Before `commit` returns, the callback that the
+  adapter was made with is handed every revocation of the commit; other processes read it from the
+  `RevocationList`.
 - **Times** come back as aware UTC with microseconds.
 - **A store that does not answer** is `StoreUnavailable`, from any method. After a failed commit it
   may be unknown whether the commit was applied; all use-cases can be repeated safely.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
-from keyturn.domain.ids import FamilyId, UserId
+from keyturn.domain.events import AuditEvent, AuditEventType
+from keyturn.domain.ids import EventId, FamilyId, UserId
 from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
-from keyturn.domain.user import Role, User
+from keyturn.domain.revocation import Revocation
+from keyturn.domain.user import Role, User, UserStatus
+
+
+@dataclass(frozen=True, slots=True)
+class UserFilter:
+    """Which users to list; None means any.
+
+    Attributes:
+        email: a part of the canonical address, taken literally.
+        role: the name of a role that they hold.
+    """
+
+    email: str | None = None
+    status: UserStatus | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which audit events to list; None means any."""
+
+    type: AuditEventType | None = None
+    actor: UserId | None = None
+    subject: UserId | None = None
 
 
 class UserRepository(Protocol):
@@ -59,6 +88,26 @@ class UserRepository(Protocol):
         The commit raises `StaleUser` unless the stored version is `user.version - 1`.
         """
 
+    @abstractmethod
+    async def list_page(self, which: UserFilter, *, after: UserId | None, limit: int) -> list[User]:
+        """Return at most `limit` users, lowest id first, from the first one past `after`."""
+
+    @abstractmethod
+    def require_holder(self, role: str) -> None:
+        """Stage a check: when all else is applied, an active user must hold the role.
+
+        The commit raises `LastAdministrator` otherwise. Of two concurrent commits that each take
+        the role from another of its last two holders, one fails.
+        """
+
+    @abstractmethod
+    def raise_epochs(self, role: str, at: datetime, revoked_until: datetime) -> None:
+        """Stage the death of the access tokens of everybody who holds the role at the commit.
+
+        Raises each one's epoch and version by one, sets `updated_at`, and adds a revocation of
+        the user up to the new epoch that expires at `revoked_until`.
+        """
+
 
 class RoleRepository(Protocol):
     """The roles and what they permit."""
@@ -66,6 +115,18 @@ class RoleRepository(Protocol):
     @abstractmethod
     async def get_many(self, names: frozenset[str]) -> frozenset[Role]:
         """Return those of the named roles that exist."""
+
+    @abstractmethod
+    async def list_all(self) -> list[Role]:
+        """Return every role, by name."""
+
+    @abstractmethod
+    def put(self, role: Role) -> None:
+        """Stage a role's definition, new or changed."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Stage the end of a role and of everybody's holding it; an unknown one is no error."""
 
 
 class FamilyRepository(Protocol):
@@ -123,6 +184,28 @@ class FamilyRepository(Protocol):
         """
 
 
+class RevocationWriter(Protocol):
+    """The revocations that a unit of work adds."""
+
+    @abstractmethod
+    def add(self, revocation: Revocation) -> None:
+        """Stage an entry, durable with the commit. The same entry twice is no error."""
+
+
+class AuditTrail(Protocol):
+    """What happened, written in the same unit of work as the change."""
+
+    @abstractmethod
+    def add(self, event: AuditEvent) -> None:
+        """Stage an event."""
+
+    @abstractmethod
+    async def list_page(
+        self, which: AuditFilter, *, before: EventId | None, limit: int
+    ) -> list[AuditEvent]:
+        """Return at most `limit` events, latest id first, from the first one below `before`."""
+
+
 class UnitOfWork(Protocol):
     """One atomic change of the store.
 
@@ -146,6 +229,16 @@ class UnitOfWork(Protocol):
     def families(self) -> FamilyRepository:
         """The families, as this unit of work sees them."""
 
+    @property
+    @abstractmethod
+    def revocations(self) -> RevocationWriter:
+        """The revocations that this unit of work adds."""
+
+    @property
+    @abstractmethod
+    def audit(self) -> AuditTrail:
+        """The audit trail."""
+
     @abstractmethod
     async def commit(self) -> None:
         """Apply everything staged, or nothing.
@@ -154,6 +247,8 @@ class UnitOfWork(Protocol):
             StaleUser: a saved user is not the next version of the stored one.
             StaleFamily: a saved family is not the next generation of the stored one, or is revoked.
             EmailTaken: an added user's address belongs to another.
+            LastAdministrator: nobody would hold a role that somebody must hold.
+            RoleNotFound: a saved or added user has a role that does not exist.
             StoreUnavailable: the store did not answer.
         """
 
@@ -173,3 +268,49 @@ class UnitOfWork(Protocol):
 
 UnitOfWorkFactory = Callable[[], UnitOfWork]
 """Makes a unit of work of its own for each call."""
+
+
+RevocationCallback = Callable[[Sequence[Revocation]], None]
+"""What a unit of work tells the process that it runs in of what it has revoked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """How many records a purge removed."""
+
+    families: int = 0
+    revocations: int = 0
+    audit_events: int = 0
+
+
+class Housekeeping(Protocol):
+    """Removes what no longer matters, and lets only one process do it."""
+
+    @abstractmethod
+    async def purge(
+        self, *, ended_before: datetime, now: datetime, events_before: datetime, batch: int
+    ) -> Purged:
+        """Remove at most `batch` records of each kind, in short transactions.
+
+        Args:
+            ended_before: families whose absolute expiry lies before this go.
+            now: revocations that expired by now go.
+            events_before: audit events from before this go.
+
+        Returns:
+            What was removed; when no count reaches `batch`, nothing is left to remove.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+        """
+
+    @abstractmethod
+    async def lead(self, task: str, holder: str, now: datetime, until: datetime) -> bool:
+        """Return whether `holder` leads `task` until `until`.
+
+        Of any number of concurrent holders at most one is told so, until its time is over by
+        `now` or it asks again itself, which extends its time.
+
+        Raises:
+            StoreUnavailable: the store did not answer.
+        """

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from datetime import datetime
 from typing import Protocol
 
-from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.ids import EventId, FamilyId, TokenId, UserId
 
 
 class Clock(Protocol):
@@ -20,7 +20,7 @@ class IdGenerator(Protocol):
 
     @abstractmethod
     def user_id(self) -> UserId:
-        """Return a new user's id."""
+        """Return a new user's id; later ones are greater, as in UUIDv7 (RFC 9562 §5.7)."""
 
     @abstractmethod
     def family_id(self) -> FamilyId:
@@ -29,3 +29,7 @@ class IdGenerator(Protocol):
     @abstractmethod
     def token_id(self) -> TokenId:
         """Return a new token's id, which nobody can guess: at least 120 random bits."""
+
+    @abstractmethod
+    def event_id(self) -> EventId:
+        """Return a new audit event's id; later ones are greater, as in UUIDv7 (RFC 9562 §5.7)."""

@@ -1,14 +1,11 @@
 """How claims become tokens and tokens become claims."""
 
 from abc import abstractmethod
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from keyturn.domain.claims import AccessClaims, RefreshClaims
 from keyturn.domain.secret import Secret
-
-MAX_CLOCK_SKEW = timedelta(seconds=60)
-"""How far the clock of another worker may be ahead: its tokens are good here at once."""
 
 
 class TokenCodec(Protocol):

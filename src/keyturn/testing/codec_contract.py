@@ -23,8 +23,9 @@ import pytest
 from keyturn.domain.claims import AccessClaims, RefreshClaims
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
 from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
-from keyturn.ports.tokens import MAX_CLOCK_SKEW, TokenCodec
+from keyturn.ports.tokens import TokenCodec
 
 ISSUED_AT = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 EXPIRES_AT = ISSUED_AT + timedelta(minutes=15)

@@ -12,11 +12,12 @@ from uuid import UUID
 
 from keyturn.domain.claims import AccessClaims, RefreshClaims
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
-from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.ids import EventId, FamilyId, TokenId, UserId
+from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
 from keyturn.ports.system import Clock, IdGenerator
-from keyturn.ports.tokens import MAX_CLOCK_SKEW, TokenCodec
+from keyturn.ports.tokens import TokenCodec
 
 START = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 """Where a `ManualClock` starts unless told otherwise."""
@@ -52,6 +53,7 @@ class SequentialIds(IdGenerator):
         self._users = 0
         self._families = 0
         self._tokens = 0
+        self._events = 0
 
     def user_id(self) -> UserId:
         """Return 10000000-0000-0000-0000-000000000001 and so on."""
@@ -67,6 +69,11 @@ class SequentialIds(IdGenerator):
         """Return 30000000-0000-0000-0000-000000000001 and so on."""
         self._tokens += 1
         return TokenId(_numbered(3, self._tokens))
+
+    def event_id(self) -> EventId:
+        """Return 40000000-0000-0000-0000-000000000001 and so on."""
+        self._events += 1
+        return EventId(_numbered(4, self._events))
 
 
 class OpaqueTokenCodec(TokenCodec):

@@ -1,13 +1,19 @@
 """keyturn's use-cases on in-memory adapters: a whole service for a unit test."""
 
+from collections.abc import Coroutine
 from datetime import timedelta
+from typing import TypeVar
 
-from keyturn.adapters.memory.unit_of_work import MemoryStore, MemoryUnitOfWork
+from keyturn.adapters.memory.housekeeping import MemoryHousekeeping
+from keyturn.adapters.memory.revocations import MemoryRevocationList
+from keyturn.adapters.memory.store import MemoryStore
+from keyturn.adapters.memory.unit_of_work import MemoryUnitOfWork
 from keyturn.domain.policies import ClaimsPolicy, PasswordPolicy, SessionPolicy
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import User, UserStatus
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
+from keyturn.ports.revocations import RevocationList
 from keyturn.ports.tokens import TokenCodec
 from keyturn.testing.doubles import (
     FixedBlocklist,
@@ -16,14 +22,25 @@ from keyturn.testing.doubles import (
     PlainPasswordHasher,
     SequentialIds,
 )
+from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
 from keyturn.use_cases.change_password import ChangePassword
+from keyturn.use_cases.change_user import ChangeUser
+from keyturn.use_cases.define_role import DefineRole
+from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
+from keyturn.use_cases.get_user import GetUser
+from keyturn.use_cases.list_audit_events import ListAuditEvents
+from keyturn.use_cases.list_roles import ListRoles
 from keyturn.use_cases.list_sessions import ListSessions
+from keyturn.use_cases.list_users import ListUsers
 from keyturn.use_cases.load_user import LoadUser
 from keyturn.use_cases.login_user import LoginUser, LoginUserCommand
 from keyturn.use_cases.new_password import NewPasswordRules
+from keyturn.use_cases.purge_expired import PurgeExpired
 from keyturn.use_cases.register_user import RegisterUser, RegisterUserCommand
+from keyturn.use_cases.resolve_permissions import ResolvePermissions
+from keyturn.use_cases.revocation_replica import RevocationReplica
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 from keyturn.use_cases.revoke_family import RevokeFamily, RevokeFamilyCommand
 from keyturn.use_cases.rotate_refresh import (
@@ -34,11 +51,23 @@ from keyturn.use_cases.rotate_refresh import (
 from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
 from keyturn.use_cases.update_profile import UpdateProfile
 
+T = TypeVar("T")
+
 ADA = "ada@example.com"
 """The address of the user whom the shortcuts below speak of."""
 
 PASSWORD = Secret("correct horse battery staple")
 """Her password."""
+
+
+def run(use_case: Coroutine[object, None, T]) -> T:
+    """Run a use-case on in-memory adapters to its end, without an event loop."""
+    while True:
+        try:
+            use_case.send(None)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 class InMemoryKeyturn:
@@ -57,18 +86,28 @@ class InMemoryKeyturn:
         self,
         *,
         unit_of_work: UnitOfWorkFactory | None = None,
+        revocations: RevocationList | None = None,
         hasher: PasswordHasher | None = None,
         codec: TokenCodec | None = None,
         blocklist: PasswordBlocklist | None = None,
         session_policy: SessionPolicy | None = None,
         password_policy: PasswordPolicy | None = None,
+        max_staleness: timedelta = timedelta(days=36_500),
         claims_policy: ClaimsPolicy = ClaimsPolicy.ROLES_AND_PERMISSIONS,
     ) -> None:
         """Wire the use-cases; any adapter can be replaced by one of your own."""
         self.store = MemoryStore()
         self.clock = ManualClock()
         self.ids = SequentialIds()
-        self.unit_of_work = unit_of_work or (lambda: MemoryUnitOfWork(self.store))
+        # One process alone never loses touch with a list that it holds itself.
+        self.revocations = RevocationReplica(
+            revocations or MemoryRevocationList(self.store), self.clock, max_staleness
+        )
+        if revocations is None:
+            run(self.revocations.follow())
+        self.unit_of_work = unit_of_work or (
+            lambda: MemoryUnitOfWork(self.store, self.revocations.apply)
+        )
         self.hasher = hasher or PlainPasswordHasher()
         self.codec = codec or OpaqueTokenCodec()
         self.session_policy = session_policy or SessionPolicy()
@@ -92,15 +131,41 @@ class InMemoryKeyturn:
         self.rotate_refresh = RotateRefresh(
             self.unit_of_work, self.codec, tokens, self.clock, self.ids, self.session_policy
         )
-        self.revoke_family = RevokeFamily(self.unit_of_work, self.codec, self.clock)
-        self.revoke_all_families = RevokeAllFamilies(self.unit_of_work, self.clock)
-        self.end_session = EndSession(self.unit_of_work, self.clock)
-        self.authenticate_access = AuthenticateAccess(self.codec, self.clock)
+        self.revoke_family = RevokeFamily(
+            self.unit_of_work, self.codec, self.clock, self.ids, self.session_policy
+        )
+        change = (self.unit_of_work, self.clock, self.ids, self.session_policy)
+        self.revoke_all_families = RevokeAllFamilies(*change)
+        self.end_session = EndSession(*change)
+        self.change_user = ChangeUser(*change)
+        self.assign_roles = AssignRoles(*change)
+        self.define_role = DefineRole(*change)
+        self.delete_role = DeleteRole(*change)
+        self.authenticate_access = AuthenticateAccess(self.codec, self.revocations, self.clock)
+        self.resolve_permissions = ResolvePermissions(
+            self.unit_of_work, self.clock, timedelta(seconds=5)
+        )
+        self.get_user = GetUser(self.unit_of_work)
+        self.list_users = ListUsers(self.unit_of_work)
+        self.list_roles = ListRoles(self.unit_of_work)
+        self.list_audit_events = ListAuditEvents(self.unit_of_work)
+        self.purge_expired = PurgeExpired(
+            MemoryHousekeeping(self.store),
+            self.clock,
+            families_kept=timedelta(days=30),
+            events_kept=timedelta(days=365),
+        )
         self.list_sessions = ListSessions(self.unit_of_work, self.clock)
         self.load_user = LoadUser(self.unit_of_work)
         self.update_profile = UpdateProfile(self.unit_of_work, self.clock)
         self.change_password = ChangePassword(
-            self.unit_of_work, self.hasher, rules, self.password_policy, self.clock
+            self.unit_of_work,
+            self.hasher,
+            rules,
+            self.clock,
+            self.ids,
+            self.password_policy,
+            self.session_policy,
         )
 
     async def register(self, email: str = ADA, password: Secret = PASSWORD) -> User:

@@ -1,6 +1,6 @@
 """Somebody changes their password."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keyturn.domain.errors import (
     Contention,
@@ -8,13 +8,15 @@ from keyturn.domain.errors import (
     StaleUser,
     WrongCurrentPassword,
 )
+from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId, UserId
-from keyturn.domain.policies import PasswordPolicy
+from keyturn.domain.policies import PasswordPolicy, SessionPolicy
 from keyturn.domain.refresh_token_family import RevokeReason
+from keyturn.domain.revocation import Revocation
 from keyturn.domain.secret import Secret
 from keyturn.ports.passwords import PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
-from keyturn.ports.system import Clock
+from keyturn.ports.system import Clock, IdGenerator
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 from keyturn.use_cases.new_password import NewPasswordRules
 
@@ -27,6 +29,7 @@ class ChangePasswordCommand:
     session_id: FamilyId
     current_password: Secret
     new_password: Secret
+    origin: Origin = field(default_factory=Origin)
 
 
 class ChangePassword:
@@ -37,17 +40,21 @@ class ChangePassword:
         unit_of_work: UnitOfWorkFactory,
         hasher: PasswordHasher,
         rules: NewPasswordRules,
-        policy: PasswordPolicy,
         clock: Clock,
+        ids: IdGenerator,
+        password_policy: PasswordPolicy,
+        session_policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._hasher = hasher
         self._rules = rules
-        self._policy = policy
         self._clock = clock
+        self._ids = ids
+        self._password_policy = password_policy
+        self._session_policy = session_policy
 
     async def execute(self, command: ChangePasswordCommand) -> None:
-        """Change the password; the session it comes from stays.
+        """Change the password; the session it comes from stays, its access tokens do not.
 
         Raises:
             WrongCurrentPassword: the current password is not the user's.
@@ -55,7 +62,7 @@ class ChangePassword:
             InvalidAccessToken: the user is gone or disabled.
             Unavailable: the hasher is busy or the store does not answer.
         """
-        current_password = self._policy.normalise(command.current_password)
+        current_password = self._password_policy.normalise(command.current_password)
         new_password = await self._rules.accept(command.new_password)
         new_hash: str | None = None
         verified_hash: str | None = None
@@ -72,9 +79,26 @@ class ChangePassword:
                 new_hash = await self._hasher.hash(new_password)
             now = self._clock.now()
             async with self._unit_of_work() as uow:
-                uow.users.save(user.with_password(new_hash, now))
+                changed = user.with_password(new_hash, now)
+                uow.users.save(changed)
                 uow.families.revoke_all(
                     user.id, now, RevokeReason.PASSWORD_CHANGED, keep=command.session_id
+                )
+                uow.revocations.add(
+                    Revocation.of_user(
+                        user.id, changed.epoch, self._session_policy.tokens_expired_by(now)
+                    )
+                )
+                uow.audit.add(
+                    AuditEvent(
+                        self._ids.event_id(),
+                        now,
+                        AuditEventType.PASSWORD_CHANGED,
+                        actor=user.id,
+                        subject=user.id,
+                        session=command.session_id,
+                        origin=command.origin,
+                    )
                 )
                 try:
                     await uow.commit()

@@ -1,39 +1,76 @@
-"""Somebody ends one of their sessions, as a lost phone's."""
+"""Somebody ends one of a user's sessions, as a lost phone's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keyturn.domain.errors import SessionNotFound
+from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId, UserId
+from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import RevokeReason
+from keyturn.domain.revocation import Revocation
 from keyturn.ports.persistence import UnitOfWorkFactory
-from keyturn.ports.system import Clock
+from keyturn.ports.system import Clock, IdGenerator
 
 
 @dataclass(frozen=True, slots=True)
 class EndSessionCommand:
-    """Whose session, and which."""
+    """Whose session, which one, and who ends it.
+
+    Attributes:
+        actor: the user who ends it, None for the operator's command line.
+    """
 
     user_id: UserId
     session_id: FamilyId
+    actor: UserId | None
+    origin: Origin = field(default_factory=Origin)
 
 
 class EndSession:
     """Ends one session of a user, seen from the list of their devices."""
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, clock: Clock) -> None:
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        clock: Clock,
+        ids: IdGenerator,
+        policy: SessionPolicy,
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
+        self._ids = ids
+        self._policy = policy
 
     async def execute(self, command: EndSessionCommand) -> None:
-        """End the session; one that has ended already is no error.
+        """End the session and its access tokens; one that has ended already is no error.
 
         Raises:
             SessionNotFound: there is none of this id, or it is another user's.
             StoreUnavailable: the store does not answer.
         """
+        own = command.actor == command.user_id
+        reason = RevokeReason.REVOKED if own else RevokeReason.ADMINISTRATOR
+        now = self._clock.now()
         async with self._unit_of_work() as uow:
             family = await uow.families.get(command.session_id)
             if family is None or family.user_id != command.user_id:
                 raise SessionNotFound
-            uow.families.revoke(family.id, self._clock.now(), RevokeReason.REVOKED)
+            if family.revoked_at is not None:
+                return
+            uow.families.revoke(family.id, now, reason)
+            uow.revocations.add(
+                Revocation.of_session(family.id, self._policy.tokens_expired_by(now))
+            )
+            uow.audit.add(
+                AuditEvent(
+                    self._ids.event_id(),
+                    now,
+                    AuditEventType.SESSION_REVOKED,
+                    actor=command.actor,
+                    subject=family.user_id,
+                    session=family.id,
+                    origin=command.origin,
+                    details={"reason": reason},
+                )
+            )
             await uow.commit()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from keyturn.domain.errors import Contention, HashingBusy, InvalidCredentials, StaleUser
+from keyturn.domain.events import AuditEvent, AuditEventType, LoginFailure, Origin
 from keyturn.domain.policies import PasswordPolicy, SessionPolicy
 from keyturn.domain.refresh_token_family import (
     DEFAULT_CLIENT_ID,
@@ -11,6 +12,7 @@ from keyturn.domain.refresh_token_family import (
     RevokeReason,
     families_to_evict,
 )
+from keyturn.domain.revocation import Revocation
 from keyturn.domain.scope import Scope, granted_scope
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import User
@@ -27,7 +29,8 @@ class LoginUserCommand:
 
     email: str
     password: Secret
-    device: Device = field(default_factory=Device)
+    device_name: str | None = None
+    origin: Origin = field(default_factory=Origin)
     client_id: str = DEFAULT_CLIENT_ID
     scope: Scope = None
 
@@ -67,14 +70,16 @@ class LoginUser:
             Unavailable: the hasher is busy or the store does not answer.
         """
         password = self._password_policy.normalise(command.password)
-        verified_hash: str | None = None
+        verified, verified_hash = False, None
         for _ in range(MAX_ATTEMPTS):
             # No unit of work stays open while a password is hashed: it would hold a connection.
             async with self._unit_of_work() as uow:
                 user = await uow.users.get_by_email(command.email)
             if user is None or user.password_hash != verified_hash:
-                await self._verify(user, password)
-            if user is None or not user.is_active:
+                password_hash = None if user is None else user.password_hash
+                verified = await self._hasher.verify(password_hash, password)
+            if user is None or not verified or not user.is_active:
+                await self._note_failure(user, verified=verified, origin=command.origin)
                 raise InvalidCredentials
             verified_hash = user.password_hash
             try:
@@ -83,10 +88,25 @@ class LoginUser:
                 continue
         raise Contention
 
-    async def _verify(self, user: User | None, password: Secret) -> None:
-        password_hash = None if user is None else user.password_hash
-        if not await self._hasher.verify(password_hash, password):
-            raise InvalidCredentials
+    async def _note_failure(self, user: User | None, *, verified: bool, origin: Origin) -> None:
+        if user is None:
+            reason = LoginFailure.UNKNOWN_EMAIL
+        elif not verified:
+            reason = LoginFailure.WRONG_PASSWORD
+        else:
+            reason = LoginFailure.USER_DISABLED
+        async with self._unit_of_work() as uow:
+            uow.audit.add(
+                AuditEvent(
+                    self._ids.event_id(),
+                    self._clock.now(),
+                    AuditEventType.LOGIN_FAILED,
+                    subject=None if user is None else user.id,
+                    origin=origin,
+                    details={"reason": reason},
+                )
+            )
+            await uow.commit()
 
     async def _start_session(
         self, user: User, password: Secret, command: LoginUserCommand
@@ -100,7 +120,7 @@ class LoginUser:
             user_id=user.id,
             client_id=command.client_id,
             scope=scope,
-            device=command.device,
+            device=Device(command.device_name, command.origin.user_agent, command.origin.ip),
             now=now,
             policy=self._session_policy,
         )
@@ -111,7 +131,33 @@ class LoginUser:
             uow.users.save(user.logged_in(now, password_hash=password_hash))
             for evicted in families_to_evict(live, now, self._session_policy.max_sessions):
                 uow.families.revoke(evicted.id, now, RevokeReason.EVICTED)
+                uow.revocations.add(
+                    Revocation.of_session(evicted.id, self._session_policy.tokens_expired_by(now))
+                )
+                uow.audit.add(
+                    AuditEvent(
+                        self._ids.event_id(),
+                        now,
+                        AuditEventType.SESSION_REVOKED,
+                        actor=user.id,
+                        subject=user.id,
+                        session=evicted.id,
+                        origin=command.origin,
+                        details={"reason": RevokeReason.EVICTED},
+                    )
+                )
             uow.families.add(family)
+            uow.audit.add(
+                AuditEvent(
+                    self._ids.event_id(),
+                    now,
+                    AuditEventType.LOGIN_SUCCEEDED,
+                    actor=user.id,
+                    subject=user.id,
+                    session=family.id,
+                    origin=command.origin,
+                )
+            )
             pair = await self._tokens.issue(family, user, now, scope=scope)
             await uow.commit()
         return pair

@@ -1,7 +1,8 @@
 """Somebody makes an account."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import USER_ROLE, User, UserStatus, canonical_email
 from keyturn.ports.passwords import PasswordHasher
@@ -12,15 +13,21 @@ from keyturn.use_cases.new_password import NewPasswordRules
 
 @dataclass(frozen=True, slots=True)
 class RegisterUserCommand:
-    """Who registers, and with which password."""
+    """Who registers, and with which password.
+
+    Attributes:
+        roles: what the account gets; a delivery that lets strangers register leaves it alone.
+    """
 
     email: str
     password: Secret
     display_name: str | None = None
+    roles: frozenset[str] = frozenset({USER_ROLE.name})
+    origin: Origin = field(default_factory=Origin)
 
 
 class RegisterUser:
-    """Makes an account with the role `user`."""
+    """Makes an account."""
 
     def __init__(
         self,
@@ -57,7 +64,7 @@ class RegisterUser:
                 password_hash=password_hash,
                 display_name=command.display_name,
                 status=UserStatus.ACTIVE,
-                roles=await uow.roles.get_many(frozenset({USER_ROLE.name})),
+                roles=await uow.roles.get_many(command.roles),
                 epoch=0,
                 version=0,
                 created_at=now,
@@ -65,5 +72,15 @@ class RegisterUser:
                 last_login_at=None,
             )
             uow.users.add(user)
+            uow.audit.add(
+                AuditEvent(
+                    self._ids.event_id(),
+                    now,
+                    AuditEventType.USER_REGISTERED,
+                    actor=user.id,
+                    subject=user.id,
+                    origin=command.origin,
+                )
+            )
             await uow.commit()
         return user

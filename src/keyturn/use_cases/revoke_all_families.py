@@ -1,29 +1,46 @@
-"""Somebody logs out everywhere."""
+"""Somebody logs out everywhere, or an administrator logs them out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from keyturn.domain.errors import Contention, InvalidAccessToken, StaleUser
+from keyturn.domain.errors import Contention, StaleUser, UserNotFound
+from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId, UserId
+from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import RevokeReason
+from keyturn.domain.revocation import Revocation
 from keyturn.ports.persistence import UnitOfWorkFactory
-from keyturn.ports.system import Clock
+from keyturn.ports.system import Clock, IdGenerator
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 
 
 @dataclass(frozen=True, slots=True)
 class RevokeAllFamiliesCommand:
-    """Whose sessions end, and which one stays."""
+    """Whose sessions end, which one stays, and who ends them.
+
+    Attributes:
+        actor: the user who ends them, None for the operator's command line.
+    """
 
     user_id: UserId
+    actor: UserId | None
     keep: FamilyId | None = None
+    origin: Origin = field(default_factory=Origin)
 
 
 class RevokeAllFamilies:
-    """Ends every session of a user, or every other one."""
+    """Ends every session of a user, or every other one, and their access tokens."""
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, clock: Clock) -> None:
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        clock: Clock,
+        ids: IdGenerator,
+        policy: SessionPolicy,
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
+        self._ids = ids
+        self._policy = policy
 
     async def execute(self, command: RevokeAllFamiliesCommand) -> None:
         """End the sessions.
@@ -31,18 +48,41 @@ class RevokeAllFamilies:
         A login that is under way at the same time either ends too or comes after.
 
         Raises:
-            InvalidAccessToken: the user is gone.
+            UserNotFound: the user is gone.
             Unavailable: the store does not answer.
         """
+        own = command.actor == command.user_id
+        reason = RevokeReason.LOGOUT_ALL if own else RevokeReason.ADMINISTRATOR
         for _ in range(MAX_ATTEMPTS):
             now = self._clock.now()
+            dead_by = self._policy.tokens_expired_by(now)
             async with self._unit_of_work() as uow:
                 user = await uow.users.get(command.user_id)
                 if user is None:
-                    raise InvalidAccessToken
+                    raise UserNotFound
                 # Moving the user's version makes a login that read it before start again.
-                uow.users.save(user.logged_out_everywhere(now))
-                uow.families.revoke_all(user.id, now, RevokeReason.LOGOUT_ALL, keep=command.keep)
+                if command.keep is None:
+                    changed = user.logged_out_everywhere(now)
+                    uow.revocations.add(Revocation.of_user(user.id, changed.epoch, dead_by))
+                else:
+                    changed = user.logged_out_elsewhere()
+                    for family in await uow.families.list_live(user.id, now):
+                        if family.id != command.keep:
+                            uow.revocations.add(Revocation.of_session(family.id, dead_by))
+                uow.users.save(changed)
+                uow.families.revoke_all(user.id, now, reason, keep=command.keep)
+                uow.audit.add(
+                    AuditEvent(
+                        self._ids.event_id(),
+                        now,
+                        AuditEventType.ALL_SESSIONS_REVOKED,
+                        actor=command.actor,
+                        subject=user.id,
+                        session=command.keep,
+                        origin=command.origin,
+                        details={"reason": reason},
+                    )
+                )
                 try:
                     await uow.commit()
                 except StaleUser:

@@ -1,14 +1,17 @@
 """Somebody logs out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keyturn.domain.errors import AuthenticationRequired, InvalidRefreshToken
+from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId
+from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import RevokeReason
+from keyturn.domain.revocation import Revocation
 from keyturn.domain.secret import Secret
 from keyturn.ports.persistence import UnitOfWorkFactory
-from keyturn.ports.system import Clock
+from keyturn.ports.system import Clock, IdGenerator
 from keyturn.ports.tokens import TokenCodec
 
 
@@ -18,18 +21,28 @@ class RevokeFamilyCommand:
 
     principal: Principal | None = None
     refresh_token: Secret | None = None
+    origin: Origin = field(default_factory=Origin)
 
 
 class RevokeFamily:
     """Ends the session that the caller is in."""
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, codec: TokenCodec, clock: Clock) -> None:
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        codec: TokenCodec,
+        clock: Clock,
+        ids: IdGenerator,
+        policy: SessionPolicy,
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._codec = codec
         self._clock = clock
+        self._ids = ids
+        self._policy = policy
 
     async def execute(self, command: RevokeFamilyCommand) -> None:
-        """End the session; one that has ended already is no error.
+        """End the session and its access tokens; one that has ended already is no error.
 
         A refresh token of any generation will do: who holds a copy may end the session, and may
         do nothing else with it.
@@ -40,6 +53,30 @@ class RevokeFamily:
             StoreUnavailable: the store does not answer.
         """
         now = self._clock.now()
+        async with self._unit_of_work() as uow:
+            for family_id in self._named(command):
+                family = await uow.families.get(family_id)
+                uow.revocations.add(
+                    Revocation.of_session(family_id, self._policy.tokens_expired_by(now))
+                )
+                if family is None or family.revoked_at is not None:
+                    continue
+                uow.families.revoke(family.id, now, RevokeReason.LOGOUT)
+                uow.audit.add(
+                    AuditEvent(
+                        self._ids.event_id(),
+                        now,
+                        AuditEventType.SESSION_REVOKED,
+                        actor=family.user_id,
+                        subject=family.user_id,
+                        session=family.id,
+                        origin=command.origin,
+                        details={"reason": RevokeReason.LOGOUT},
+                    )
+                )
+            await uow.commit()
+
+    def _named(self, command: RevokeFamilyCommand) -> set[FamilyId]:
         families: set[FamilyId] = set()
         if command.principal is not None:
             families.add(command.principal.session_id)
@@ -51,7 +88,4 @@ class RevokeFamily:
                     raise
         if not families:
             raise AuthenticationRequired
-        async with self._unit_of_work() as uow:
-            for family_id in families:
-                uow.families.revoke(family_id, now, RevokeReason.LOGOUT)
-            await uow.commit()
+        return families

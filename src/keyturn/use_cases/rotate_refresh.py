@@ -5,10 +5,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from keyturn.domain.errors import Contention, InvalidRefreshToken, StaleFamily
+from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import (
     DEFAULT_CLIENT_ID,
-    Device,
     PresentedToken,
     RefreshTokenFamily,
     Refuse,
@@ -18,6 +18,7 @@ from keyturn.domain.refresh_token_family import (
     Rotate,
     decide,
 )
+from keyturn.domain.revocation import Revocation
 from keyturn.domain.scope import Scope, narrowed_scope
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import User
@@ -33,7 +34,7 @@ class RotateRefreshCommand:
     """The refresh token, who presents it, and from where."""
 
     refresh_token: Secret
-    device: Device = field(default_factory=Device)
+    origin: Origin = field(default_factory=Origin)
     client_id: str = DEFAULT_CLIENT_ID
     scope: Scope = None
 
@@ -108,7 +109,7 @@ class RotateRefresh:
         now = self._clock.now()
         match decide(family, presented, now, self._policy):
             case Rotate():
-                successor = family.rotated(self._ids.token_id(), now, self._policy, command.device)
+                successor = family.rotated(self._ids.token_id(), now, self._policy, command.origin)
                 # Signed before the commit: a key that can't be reached uses up no token.
                 pair = await self._issue(successor, user, now, command)
                 uow.families.save(successor)
@@ -116,9 +117,15 @@ class RotateRefresh:
                 return RotateRefreshResult(RefreshOutcome.ROTATED, pair)
             case Replay():
                 pair = await self._issue(family, user, now, command)
+                self._note(uow, AuditEventType.REFRESH_REPLAYED, family, now, command.origin)
+                await uow.commit()
                 return RotateRefreshResult(RefreshOutcome.REPLAYED, pair)
             case Reuse():
                 uow.families.revoke(family.id, now, RevokeReason.REUSE_DETECTED)
+                uow.revocations.add(
+                    Revocation.of_session(family.id, self._policy.tokens_expired_by(now))
+                )
+                self._note(uow, AuditEventType.REUSE_DETECTED, family, now, command.origin)
                 await uow.commit()
                 raise InvalidRefreshToken
             case Refuse():
@@ -131,3 +138,22 @@ class RotateRefresh:
             raise InvalidRefreshToken
         scope = narrowed_scope(family.scope, command.scope, user.permissions)
         return await self._tokens.issue(family, user, now, scope=scope)
+
+    def _note(
+        self,
+        uow: UnitOfWork,
+        event: AuditEventType,
+        family: RefreshTokenFamily,
+        now: datetime,
+        origin: Origin,
+    ) -> None:
+        uow.audit.add(
+            AuditEvent(
+                self._ids.event_id(),
+                now,
+                event,
+                subject=family.user_id,
+                session=family.id,
+                origin=origin,
+            )
+        )

@@ -1,6 +1,7 @@
 import pytest
 
-from keyturn.adapters.memory.unit_of_work import MemoryStore, MemoryUnitOfWork
+from keyturn.adapters.memory.store import MemoryStore
+from keyturn.adapters.memory.unit_of_work import MemoryUnitOfWork
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.testing.persistence_contract import UnitOfWorkContract
 

@@ -17,8 +17,9 @@ from keyturn.adapters.pyjwt.key_ring import KeyRing
 from keyturn.domain.claims import AccessClaims, RefreshClaims
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
 from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
-from keyturn.ports.tokens import MAX_CLOCK_SKEW, TokenCodec
+from keyturn.ports.tokens import TokenCodec
 
 ACCESS_TYP = "at+jwt"
 REFRESH_TYP = "rt+jwt"

@@ -1,0 +1,30 @@
+"""The revocation list of an in-memory service."""
+
+from keyturn.adapters.memory.store import MemoryStore, StagedWrite, give_way
+from keyturn.domain.revocation import Revocation
+from keyturn.ports.persistence import RevocationWriter
+from keyturn.ports.revocations import RevocationList, RevocationPage
+
+
+class MemoryRevocationWriter(RevocationWriter):
+    """The revocations in a `MemoryStore`."""
+
+    def __init__(self, staged: list[StagedWrite]) -> None:
+        self._staged = staged
+
+    def add(self, revocation: Revocation) -> None:
+        self._staged.append(lambda store: store.add_revocation(revocation))
+
+
+class MemoryRevocationList(RevocationList):
+    """The revocations in a `MemoryStore`, for those who follow them."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        """Read from `store`."""
+        self._store = store
+
+    async def read(self, after: str | None) -> RevocationPage:
+        await give_way()
+        start = 0 if after is None else int(after)
+        added = tuple(r for position, r in self._store.revocations.items() if position > start)
+        return RevocationPage(added, str(self._store.last_position))

@@ -1,0 +1,128 @@
+"""The users and roles of an in-memory service."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from keyturn.adapters.memory.store import MemoryStore, StagedWrite, give_way
+from keyturn.domain.errors import EmailTaken, LastAdministrator, RoleNotFound, StaleUser
+from keyturn.domain.ids import UserId
+from keyturn.domain.revocation import Revocation
+from keyturn.domain.user import Role, User, canonical_email
+from keyturn.ports.persistence import RoleRepository, UserFilter, UserRepository
+
+
+class MemoryUserRepository(UserRepository):
+    """The users in a `MemoryStore`."""
+
+    def __init__(self, store: MemoryStore, staged: list[StagedWrite]) -> None:
+        self._store = store
+        self._staged = staged
+
+    async def get(self, user_id: UserId) -> User | None:
+        await give_way()
+        return self._store.user(user_id)
+
+    async def get_by_email(self, email: str) -> User | None:
+        key = canonical_email(email)
+        await give_way()
+        for user in self._store.users.values():
+            if canonical_email(user.email) == key:
+                return self._store.user(user.id)
+        return None
+
+    def add(self, user: User) -> None:
+        def apply(store: MemoryStore) -> None:
+            _claim_email(store, user)
+            _require_roles(store, user)
+            store.users[user.id] = user
+
+        self._staged.append(apply)
+
+    def save(self, user: User) -> None:
+        def apply(store: MemoryStore) -> None:
+            stored = store.users.get(user.id)
+            if stored is None or stored.version != user.version - 1:
+                raise StaleUser
+            _claim_email(store, user)
+            _require_roles(store, user)
+            store.users[user.id] = user
+
+        self._staged.append(apply)
+
+    async def list_page(self, which: UserFilter, *, after: UserId | None, limit: int) -> list[User]:
+        await give_way()
+        part = None if which.email is None else which.email.casefold()
+        page = []
+        for user_id in sorted(self._store.users):
+            user = self._store.user(user_id)
+            if (
+                user is not None
+                and (after is None or user_id > after)
+                and (part is None or part in canonical_email(user.email))
+                and which.status in {None, user.status}
+                and (which.role is None or which.role in user.role_names)
+            ):
+                page.append(user)
+        return page[:limit]
+
+    def require_holder(self, role: str) -> None:
+        def apply(store: MemoryStore) -> None:
+            if not any(user.is_active and role in user.role_names for user in store.users.values()):
+                raise LastAdministrator
+
+        self._staged.append(apply)
+
+    def raise_epochs(self, role: str, at: datetime, revoked_until: datetime) -> None:
+        def apply(store: MemoryStore) -> None:
+            for user in list(store.users.values()):
+                if role in user.role_names:
+                    changed = user.logged_out_everywhere(at)
+                    store.users[user.id] = changed
+                    store.add_revocation(Revocation.of_user(user.id, changed.epoch, revoked_until))
+
+        self._staged.append(apply)
+
+
+class MemoryRoleRepository(RoleRepository):
+    """The roles in a `MemoryStore`."""
+
+    def __init__(self, store: MemoryStore, staged: list[StagedWrite]) -> None:
+        self._store = store
+        self._staged = staged
+
+    async def get_many(self, names: frozenset[str]) -> frozenset[Role]:
+        await give_way()
+        return frozenset(role for role in self._store.roles.values() if role.name in names)
+
+    async def list_all(self) -> list[Role]:
+        await give_way()
+        return [role for _, role in sorted(self._store.roles.items())]
+
+    def put(self, role: Role) -> None:
+        def apply(store: MemoryStore) -> None:
+            store.roles[role.name] = role
+
+        self._staged.append(apply)
+
+    def delete(self, name: str) -> None:
+        def apply(store: MemoryStore) -> None:
+            store.roles.pop(name, None)
+            for user in list(store.users.values()):
+                if name in user.role_names:
+                    kept = frozenset(role for role in user.roles if role.name != name)
+                    store.users[user.id] = replace(user, roles=kept)
+
+        self._staged.append(apply)
+
+
+def _claim_email(store: MemoryStore, user: User) -> None:
+    key = canonical_email(user.email)
+    for other in store.users.values():
+        if other.id != user.id and canonical_email(other.email) == key:
+            raise EmailTaken
+
+
+def _require_roles(store: MemoryStore, user: User) -> None:
+    unknown = user.role_names - store.roles.keys()
+    if unknown:
+        raise RoleNotFound(f"There is no role {min(unknown)!r}.")

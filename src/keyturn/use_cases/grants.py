@@ -1,0 +1,31 @@
+"""What an administrator may hand on: nothing that they do not hold themselves."""
+
+from keyturn.domain.errors import InvalidAccessToken, PermissionDenied
+from keyturn.domain.principal import Principal
+from keyturn.ports.persistence import UnitOfWork
+
+
+async def require_grantable(
+    uow: UnitOfWork, actor: Principal | None, needed: str, granted: frozenset[str]
+) -> None:
+    """Return if `actor` may, as stored at this moment, do `needed` and grant `granted`.
+
+    The token may be as old as the revocation lag; what is handed on is judged by the store.
+
+    Args:
+        actor: None for the operator's command line, which may grant everything.
+
+    Raises:
+        InvalidAccessToken: the actor is gone or disabled.
+        PermissionDenied: the actor lacks `needed`, or one of `granted`.
+    """
+    if actor is None:
+        return
+    user = await uow.users.get(actor.user_id)
+    if user is None or not user.is_active:
+        raise InvalidAccessToken
+    held = user.permissions if actor.scope is None else user.permissions & actor.scope
+    if needed not in held:
+        raise PermissionDenied
+    if not granted <= held:
+        raise PermissionDenied("Nobody grants a permission that they do not hold.")
