@@ -25,7 +25,7 @@ KeyturnError
 │   ├── StoreUnavailable         store_unavailable
 │   ├── HashingBusy              hashing_busy
 │   └── Contention               contention
-└── StaleWrite                   never leaves a use-case
+└── StaleWrite                   (never leaves a use-case)
     ├── StaleUser                stale_user
     └── StaleFamily              stale_family
 ```
