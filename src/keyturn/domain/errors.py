@@ -30,7 +30,7 @@ KeyturnError
 │   ├── RevocationsUnknown       revocations_unknown
 │   ├── HashingBusy              hashing_busy
 │   └── Contention               contention
-└── StaleWrite                   never leaves a use-case
+└── StaleWrite                   (never leaves a use-case)
     ├── StaleUser                stale_user
     └── StaleFamily              stale_family
 ```

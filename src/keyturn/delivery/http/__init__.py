@@ -1,1 +1,16 @@
-"""keyturn over HTTP."""
+"""keyturn over HTTP: the app, and what the routes of another app need of it."""
+
+from keyturn.delivery.http.app import build_app
+from keyturn.delivery.http.dependencies import CurrentPrincipal, CurrentUser, OptionalPrincipal
+from keyturn.delivery.http.errors import handle_keyturn_errors
+from keyturn.delivery.http.services import HttpOptions, Services
+
+__all__ = [
+    "CurrentPrincipal",
+    "CurrentUser",
+    "HttpOptions",
+    "OptionalPrincipal",
+    "Services",
+    "build_app",
+    "handle_keyturn_errors",
+]

@@ -1,0 +1,114 @@
+"""From use-cases and options to an app."""
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Lifespan
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from keyturn.delivery.http import (
+    docs,
+    routes_auth,
+    routes_health,
+    routes_oauth,
+    routes_sessions,
+    routes_users,
+)
+from keyturn.delivery.http.errors import handle_all_errors
+from keyturn.delivery.http.middleware import (
+    BodyLimitMiddleware,
+    DefaultHeadersMiddleware,
+    UnexpectedErrorMiddleware,
+)
+from keyturn.delivery.http.openapi import DescribedApp
+from keyturn.delivery.http.services import HttpOptions, Services
+
+_DESCRIPTION = """\
+Registers people, checks passwords, hands out short-lived access tokens and rotating refresh
+tokens, and notices when a refresh token was stolen.
+
+Errors are `application/problem+json` (RFC 9457) with a stable `code`; under `/oauth/` they are
+those of RFC 6749.
+"""
+
+_TAGS = [
+    {"name": "Signing in", "description": "Accounts, tokens, and who a token belongs to."},
+    {"name": "Profile", "description": "What somebody may see and change of themselves."},
+    {"name": "Sessions", "description": "Where somebody is logged in."},
+    {"name": "OAuth 2", "description": "The same logins for OAuth 2 clients."},
+    {"name": "Operations", "description": "For whoever runs the service."},
+]
+
+
+def build_app(
+    services: Services, options: HttpOptions, *, lifespan: Lifespan[FastAPI] | None = None
+) -> FastAPI:
+    """Return the app that offers `services` over HTTP.
+
+    Everything that it needs is in its own state: any number of apps live in one process.
+
+    Args:
+        services: the use-cases.
+        options: what the deployment chooses about the wire.
+        lifespan: opens and closes what the use-cases work with.
+
+    Raises:
+        ValueError: `allowed_origins` has a wildcard, which with cookies would let every site in.
+    """
+    if "*" in options.allowed_origins:
+        raise ValueError("each allowed origin must be named: '*' would let every site in")
+    app = DescribedApp(
+        title="keyturn",
+        version="1",
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        docs_url=None,
+        redoc_url=None,
+        # A redirect would send passwords to wherever the Host header says.
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+        middleware=_middleware(options),
+        lifespan=lifespan,
+    )
+    app.state.keyturn = services
+    app.state.keyturn_http = options
+    handle_all_errors(app)
+    for module in (
+        routes_auth,
+        routes_users,
+        routes_sessions,
+        routes_oauth,
+        routes_health,
+        docs,
+    ):
+        app.include_router(module.router)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _middleware(options: HttpOptions) -> list[Middleware]:
+    """Return what stands around every request, the outermost first."""
+    stack = [
+        Middleware(DefaultHeadersMiddleware),
+        Middleware(UnexpectedErrorMiddleware),
+        Middleware(BodyLimitMiddleware, max_bytes=options.max_body_bytes),
+    ]
+    if options.allowed_origins:
+        # Outside of what answers errors, so that a page of an allowed origin can read them.
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=options.allowed_origins,
+            allow_credentials=True,
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_headers=("Authorization", "Content-Type", "X-Requested-With", "X-Request-ID"),
+            expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate"),
+        )
+        stack.insert(1, cors)
+    if options.trusted_proxies:
+        proxies = Middleware(ProxyHeadersMiddleware, trusted_hosts=list(options.trusted_proxies))
+        stack.insert(0, proxies)
+    return stack

@@ -1,0 +1,118 @@
+"""What happens around every request, in plain ASGI: ids, default headers, limits, last resort."""
+
+import logging
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from keyturn.delivery.http.errors import BodyTooLarge, InternalError, error_answer
+from keyturn.delivery.http.request_ids import request_id
+
+_log = logging.getLogger("keyturn.http")
+
+
+class DefaultHeadersMiddleware:
+    """Names the request in every answer, and keeps caches and content sniffing away from it.
+
+    An answer that says nothing about caching is `no-store`: most of them hold a token or speak of
+    one person (RFC 6749 §5.1, OWASP ASVS 5.0 V14.3.2).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, with the headers added."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        id_header = (b"x-request-id", request_id(scope).encode("ascii"))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [
+                    *message.get("headers", ()),
+                    id_header,
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
+                message["headers"] = headers
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class UnexpectedErrorMiddleware:
+    """Answers what nobody expected with a 500 that tells nothing, and logs what it was."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, whatever happens."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except Exception:
+            _log.exception("request %s failed unexpectedly", request_id(scope))
+            if started:
+                # Half an answer is out: only the server can cut the connection.
+                raise
+            await error_answer(scope, InternalError())(scope, receive, send)
+
+
+class BodyLimitMiddleware:
+    """Refuses bodies that are too large, before anything reads or parses them.
+
+    What `Content-Length` announces is refused at once; what comes in pieces, as soon as they
+    exceed the limit.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        """Let bodies of up to `max_bytes` bytes through."""
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse the body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._announces_too_much(scope):
+            # The server need not read on only to throw it away.
+            refusal = error_answer(scope, BodyTooLarge(), {"Connection": "close"})
+            await refusal(scope, receive, send)
+            return
+        received = 0
+
+        async def counted_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                # FastAPI lets only this class through while it reads a body.
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, counted_receive, send)
+
+    def _announces_too_much(self, scope: Scope) -> bool:
+        for name, value in scope["headers"]:
+            # A number of that many digits is too large whatever it is, and slow to read.
+            if (
+                name == b"content-length"
+                and value.isdigit()
+                and (len(value) > 20 or int(value) > self._max_bytes)
+            ):
+                return True
+        return False

@@ -1,0 +1,292 @@
+"""Registering, logging in and out, refreshing, and asking who somebody is."""
+
+from functools import lru_cache
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+
+from keyturn.delivery.http.cookies import (
+    check_origin,
+    clear_refresh_cookie,
+    refresh_token_from_cookie,
+    set_refresh_cookie,
+)
+from keyturn.delivery.http.dependencies import (
+    CurrentPrincipal,
+    check_scope,
+    device_of,
+    principal_of,
+    services_of,
+)
+from keyturn.delivery.http.errors import CsrfRejected, FieldProblem, ValidationFailed, error_answer
+from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, BAD_JSON, OPTIONAL_TOKEN, problems
+from keyturn.delivery.http.schemas import (
+    Login,
+    Logout,
+    Refresh,
+    RefreshedTokens,
+    Registration,
+    Tokens,
+    UserProfile,
+)
+from keyturn.domain.errors import (
+    AuthenticationRequired,
+    EmailTaken,
+    HashingBusy,
+    InvalidAccessToken,
+    InvalidCredentials,
+    InvalidEmail,
+    InvalidRefreshToken,
+    PasswordNotText,
+    PasswordTooCommon,
+    PasswordTooLong,
+    PasswordTooShort,
+    PermissionDenied,
+    StoreUnavailable,
+)
+from keyturn.domain.principal import Principal
+from keyturn.domain.secret import Secret
+from keyturn.use_cases.login_user import LoginUserCommand
+from keyturn.use_cases.register_user import RegisterUserCommand
+from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
+from keyturn.use_cases.revoke_family import RevokeFamilyCommand
+from keyturn.use_cases.rotate_refresh import RotateRefreshCommand
+
+router = APIRouter(prefix="/v1/auth", tags=["Signing in"])
+
+
+# First of all routes, because they are tried in order and proxies ask it at every request.
+@router.get(
+    "/verify",
+    status_code=204,
+    summary="Say who is calling, for a proxy",
+    response_description="The token is good. The headers say whose it is.",
+    responses=problems(*BAD_ACCESS_TOKEN, PermissionDenied, ValidationFailed),
+    openapi_extra={
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "description": f"The {name} that the caller must have; all of them, if repeated.",
+                "schema": {"type": "array", "items": {"type": "string"}},
+                "example": [example],
+            }
+            for name, example in (("role", "admin"), ("permission", "posts:delete"))
+        ],
+        "responses": {
+            "204": {
+                "headers": {
+                    name: {"description": description, "schema": {"type": "string"}}
+                    for name, description in {
+                        "X-Auth-Subject": "The user's id.",
+                        "X-Auth-Session": "The session's id.",
+                        "X-Auth-Roles": "Role names, sorted, separated by commas.",
+                        "X-Auth-Permissions": "Permissions, sorted, separated by commas.",
+                    }.items()
+                }
+            }
+        },
+    },
+)
+async def verify(request: Request, principal: CurrentPrincipal) -> Response:
+    """Check an access token, without any database.
+
+    For nginx `auth_request`, Traefik ForwardAuth and the like. Names in the headers are sorted and
+    separated by commas; what could be mistaken for more than one name is percent-encoded. All four
+    headers are always there, so that none that a client sends gets past the proxy; the permissions
+    are empty if the tokens don't say them. Another parameter than `role` and `permission` is
+    refused: a misspelt one must not let everybody through.
+    """
+    if request.scope["query_string"]:
+        _check_demands(request, principal)
+    return Response(
+        status_code=204,
+        headers={
+            "X-Auth-Subject": str(principal.user_id),
+            "X-Auth-Session": str(principal.session_id),
+            "X-Auth-Roles": _listed(principal.roles),
+            "X-Auth-Permissions": _listed(_effective_permissions(principal)),
+        },
+    )
+
+
+@router.post(
+    "/register",
+    status_code=201,
+    summary="Make an account",
+    responses=problems(
+        *BAD_JSON,
+        EmailTaken,
+        PasswordTooShort,
+        PasswordTooLong,
+        PasswordTooCommon,
+        PasswordNotText,
+        HashingBusy,
+        StoreUnavailable,
+    ),
+)
+async def register(body: Registration, request: Request) -> UserProfile:
+    """Register with an e-mail address and a password; log in afterwards.
+
+    A password has 15 to 1024 characters (the minimum is a setting), is not on the list of common
+    ones, and needs nothing else: any character of any script counts.
+    """
+    user = await services_of(request).register_user.execute(
+        RegisterUserCommand(
+            email=body.email, password=body.password, display_name=body.display_name
+        )
+    )
+    return UserProfile.of(user)
+
+
+@router.post(
+    "/login",
+    summary="Log in",
+    response_model_exclude_none=True,
+    responses=problems(
+        *BAD_JSON,
+        InvalidCredentials,
+        InvalidEmail,
+        PasswordTooLong,
+        PasswordNotText,
+        CsrfRejected,
+        HashingBusy,
+        StoreUnavailable,
+    ),
+)
+async def login(body: Login, request: Request, response: Response) -> Tokens:
+    """Start a session on this device.
+
+    An unknown address, a wrong password and a disabled account are answered alike. With
+    `transport: "cookie"` the refresh token is only in a cookie that no script can read, and the
+    answer has no `refresh_token`; a browser's request must then come from this site or from an
+    allowed origin. Beyond the limit of sessions per user the least recently used one ends.
+    """
+    in_cookie = body.transport == "cookie"
+    if in_cookie:
+        # Without this, another site could log its visitor in as somebody else.
+        check_origin(request)
+    pair = await services_of(request).login_user.execute(
+        LoginUserCommand(
+            email=body.email,
+            password=body.password,
+            device=device_of(request, body.device_name),
+        )
+    )
+    if in_cookie:
+        set_refresh_cookie(request, response, pair)
+    return Tokens.of(pair, in_cookie=in_cookie)
+
+
+@router.post(
+    "/refresh",
+    summary="Trade the refresh token for new tokens",
+    response_model_exclude_none=True,
+    responses=problems(
+        *BAD_JSON, AuthenticationRequired, InvalidRefreshToken, CsrfRejected, StoreUnavailable
+    ),
+)
+async def refresh(
+    request: Request, response: Response, body: Refresh | None = None
+) -> RefreshedTokens:
+    """Hand in the refresh token, from the body or the cookie, and get the next one.
+
+    A token in the body wins over the cookie; the successor comes back the way the token came. If
+    the answer is lost, the same token may be handed in again for a few seconds and gives the same
+    successor (`outcome: "replayed"`). Later than that, it is taken for stolen and the session
+    ends. A 503 has not used the token up.
+    """
+    presented = body.refresh_token if body else None
+    in_cookie = presented is None
+    if presented is None:
+        presented = refresh_token_from_cookie(request)
+    if presented is None:
+        raise AuthenticationRequired
+    result = await services_of(request).rotate_refresh.execute(
+        RotateRefreshCommand(refresh_token=presented, device=device_of(request))
+    )
+    if in_cookie:
+        set_refresh_cookie(request, response, result.tokens)
+    return RefreshedTokens.after(result, in_cookie=in_cookie)
+
+
+@router.post(
+    "/logout",
+    status_code=204,
+    summary="Log out of this session",
+    responses=problems(
+        *BAD_JSON,
+        AuthenticationRequired,
+        InvalidAccessToken,
+        InvalidRefreshToken,
+        CsrfRejected,
+        StoreUnavailable,
+    ),
+    openapi_extra=OPTIONAL_TOKEN,
+)
+async def logout(request: Request, body: Logout | None = None) -> Response:
+    """End the session that the access token, the refresh token or the cookie belongs to.
+
+    One of them is enough; a refresh token makes up for an access token that has expired. The
+    cookie, if there is one, is cleared even if the token in it was no good.
+    """
+    refresh_token = body.refresh_token if body else None
+    if refresh_token is None:
+        refresh_token = refresh_token_from_cookie(request)
+    command = RevokeFamilyCommand(
+        principal=_principal_if_needed(request, refresh_token), refresh_token=refresh_token
+    )
+    answer: Response
+    try:
+        await services_of(request).revoke_family.execute(command)
+        answer = Response(status_code=204)
+    except InvalidRefreshToken as error:
+        answer = error_answer(request.scope, error)
+    clear_refresh_cookie(request, answer)
+    return answer
+
+
+def _principal_if_needed(request: Request, refresh_token: Secret | None) -> Principal | None:
+    try:
+        return principal_of(request)
+    except InvalidAccessToken:
+        if refresh_token is None:
+            raise
+        return None
+
+
+@router.post(
+    "/logout-all",
+    status_code=204,
+    summary="Log out everywhere",
+    responses=problems(*BAD_ACCESS_TOKEN, PermissionDenied, StoreUnavailable),
+)
+async def logout_all(request: Request, principal: CurrentPrincipal) -> Response:
+    """End every session of the caller, this one too."""
+    check_scope(principal, "profile:write")
+    await services_of(request).revoke_all_families.execute(
+        RevokeAllFamiliesCommand(user_id=principal.user_id)
+    )
+    answer = Response(status_code=204)
+    clear_refresh_cookie(request, answer)
+    return answer
+
+
+def _check_demands(request: Request, principal: Principal) -> None:
+    demands = request.query_params.multi_items()
+    if not {key for key, _ in demands} <= {"role", "permission"}:
+        raise ValidationFailed([FieldProblem("query", "Only role and permission are known.")])
+    for key, name in demands:
+        has = principal.has_role if key == "role" else principal.has_permission
+        if not has(name):
+            raise PermissionDenied
+
+
+def _effective_permissions(principal: Principal) -> frozenset[str]:
+    permissions = principal.permissions or frozenset()
+    return permissions if principal.scope is None else permissions & principal.scope
+
+
+@lru_cache(maxsize=256)
+def _listed(names: frozenset[str]) -> str:
+    return ",".join(quote(name, safe=":/.*~") for name in sorted(names))
