@@ -3,6 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
+from keyturn.domain.events import Origin
 from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID, Device, RefreshTokenFamily
@@ -76,7 +77,7 @@ def rotate(
     *,
     at: datetime | None = None,
     successor: TokenId | None = None,
-    device: Device | None = None,
+    origin: Origin | None = None,
     policy: SessionPolicy | None = None,
 ) -> RefreshTokenFamily:
     """Return the next generation of `family`.
@@ -89,7 +90,7 @@ def rotate(
         successor or TokenId(UUID(int=family.current.int + 1)),
         at or family.rotated_at,
         policy or SessionPolicy(),
-        device or family.device,
+        origin or Origin(family.device.ip, family.device.user_agent),
     )
 
 

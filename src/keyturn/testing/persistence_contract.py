@@ -22,6 +22,7 @@ from uuid import UUID
 import pytest
 
 from keyturn.domain.errors import EmailTaken, InvalidEmail, KeyturnError, StaleFamily, StaleUser
+from keyturn.domain.events import Origin
 from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.refresh_token_family import Device, RefreshTokenFamily, RevokeReason
 from keyturn.domain.user import ADMIN_ROLE, BUILT_IN_ROLES, USER_ROLE, Role, User, UserStatus
@@ -543,7 +544,7 @@ class UnitOfWorkContract:
         rotated = family
         for number in range(3):
             at = NOW + number * HOUR
-            rotated = rotate(rotated, at=at, device=Device(None, f"{ROGUE} {number}", "::1"))
+            rotated = rotate(rotated, at=at, origin=Origin("::1", f"{ROGUE} {number}"))
             await _save(unit_of_work, rotated)
             assert await _read_family(unit_of_work, family.id) == rotated
         assert rotated.absolute_expires_at == family.absolute_expires_at

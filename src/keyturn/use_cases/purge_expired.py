@@ -20,7 +20,7 @@ class PurgeExpired:
         events_kept: timedelta,
         batch: int = BATCH,
     ) -> None:
-        """Keep families so long past their absolute expiry, and events so long after they happened."""
+        """Keep families for so long past their absolute expiry, and events since they happened."""
         self._housekeeping = housekeeping
         self._clock = clock
         self._families_kept = families_kept
