@@ -25,7 +25,7 @@ setup: $(VENV)/.dev ## make .venv with everything that serving, testing and chec
 
 .PHONY: serve
 serve: $(VENV)/.server ## run the service for development (PORT=8000 HOST=127.0.0.1 WORKERS=1)
-	@KEYTURN_INSECURE_COOKIES=$${KEYTURN_INSECURE_COOKIES-true} exec $(BIN)/keyturn serve \
+	@KEYTURN_SECURE_COOKIES=$${KEYTURN_SECURE_COOKIES-false} exec $(BIN)/keyturn serve \
 		--host $(HOST) --port $(PORT) --workers $(WORKERS)
 
 .PHONY: migrate
