@@ -8,7 +8,7 @@ WORKERS ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 # Wheels alone: nothing is compiled, and nothing but what is locked is run while installing.
 INSTALL_LOCKED := $(PIP) install --require-hashes --only-binary :all: --requirement
 INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
