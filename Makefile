@@ -8,7 +8,7 @@ WORKERS ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 # Wheels alone: nothing is compiled, and nothing but what is locked is run while installing.
 INSTALL_LOCKED := $(PIP) install --require-hashes --only-binary :all: --requirement
 INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
@@ -25,7 +25,7 @@ setup: $(VENV)/.dev ## make .venv with everything that serving, testing and chec
 
 .PHONY: serve
 serve: $(VENV)/.server ## run the service for development (PORT=8000 HOST=127.0.0.1 WORKERS=1)
-	@KEYTURN_INSECURE_COOKIES=$${KEYTURN_INSECURE_COOKIES-true} exec $(BIN)/keyturn serve \
+	@KEYTURN_SECURE_COOKIES=$${KEYTURN_SECURE_COOKIES-false} exec $(BIN)/keyturn serve \
 		--host $(HOST) --port $(PORT) --workers $(WORKERS)
 
 .PHONY: migrate

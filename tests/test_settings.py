@@ -122,7 +122,7 @@ def test_an_empty_text_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None
         ("DATABASE_URL", "", "must not be empty"),
         ("DATA_DIR", "", "must name a folder"),
         ("KEYS_DIR", " ", "must name a folder"),
-        ("INSECURE_COOKIES", "maybe", "valid boolean"),
+        ("SECURE_COOKIES", "maybe", "valid boolean"),
     ],
 )
 def test_a_weak_or_contradictory_setting_is_refused_in_one_line_that_names_it(
@@ -136,15 +136,15 @@ def test_a_weak_or_contradictory_setting_is_refused_in_one_line_that_names_it(
 
 def test_insecure_cookies_contradict_an_https_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYTURN_ISSUER", "https://auth.example.com")
-    monkeypatch.setenv("KEYTURN_INSECURE_COOKIES", "true")
-    assert refusal() == "KEYTURN_INSECURE_COOKIES: contradicts the https KEYTURN_ISSUER"
+    monkeypatch.setenv("KEYTURN_SECURE_COOKIES", "false")
+    assert refusal() == "KEYTURN_SECURE_COOKIES: contradicts the https KEYTURN_ISSUER"
 
 
 def test_an_http_issuer_is_allowed_where_plain_http_is_meant(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("KEYTURN_ISSUER", "http://auth.test:8000")
-    monkeypatch.setenv("KEYTURN_INSECURE_COOKIES", "true")
+    monkeypatch.setenv("KEYTURN_SECURE_COOKIES", "false")
     assert load_settings().issuer == "http://auth.test:8000"
 
 

@@ -183,8 +183,9 @@ class Settings(BaseSettings):
     trusted_proxies: CommaSeparated = Field(
         default=(), description="addresses or networks whose X-Forwarded-* headers are believed"
     )
-    insecure_cookies: bool = Field(
-        default=False, description="cookies without Secure; for plain-HTTP development only"
+    secure_cookies: bool = Field(
+        default=True,
+        description="whether cookies need https; false for plain-HTTP development only",
     )
     max_body_bytes: int = Field(
         default=65536, ge=16384, le=16777216, description="the largest request body"
@@ -250,17 +251,17 @@ class Settings(BaseSettings):
         except ValueError as contradiction:
             raise _named("refresh_idle_ttl", str(contradiction)) from None
         issuer = urlsplit(self.issuer)
-        if issuer.scheme == "https" and self.insecure_cookies:
-            raise _named("insecure_cookies", "contradicts the https KEYTURN_ISSUER")
+        if issuer.scheme == "https" and not self.secure_cookies:
+            raise _named("secure_cookies", "contradicts the https KEYTURN_ISSUER")
         if (
             issuer.scheme == "http"
             and issuer.hostname not in _LOOPBACK_HOSTS
-            and not self.insecure_cookies
+            and self.secure_cookies
         ):
             raise _named(
                 "issuer",
                 "must be https (RFC 8414 §2); for plain-HTTP development, set "
-                "KEYTURN_INSECURE_COOKIES=true",
+                "KEYTURN_SECURE_COOKIES=false",
             )
         return self
 

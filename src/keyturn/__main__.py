@@ -1,0 +1,5 @@
+"""`python -m keyturn`."""
+
+from keyturn.main import run_command_line
+
+run_command_line()

@@ -1,0 +1,138 @@
+"""Who gets what, read top to bottom: settings, policies, adapters, use-cases, what routes call."""
+
+from functools import partial
+
+from dependency_injector import containers, providers
+
+from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
+from keyturn.adapters.pyjwt.codec import PyJwtCodec
+from keyturn.adapters.pyjwt.key_files import ensure_key
+from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
+from keyturn.adapters.sqlalchemy.database import Database
+from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
+from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
+from keyturn.adapters.system.clock import SystemClock
+from keyturn.adapters.system.ids import UuidGenerator
+from keyturn.adapters.zxcvbn.blocklist import CommonPasswords
+from keyturn.delivery.http.services import HttpOptions, Services
+from keyturn.settings import Settings
+from keyturn.use_cases.authenticate_access import AuthenticateAccess
+from keyturn.use_cases.change_password import ChangePassword
+from keyturn.use_cases.end_session import EndSession
+from keyturn.use_cases.list_sessions import ListSessions
+from keyturn.use_cases.load_user import LoadUser
+from keyturn.use_cases.login_user import LoginUser
+from keyturn.use_cases.new_password import NewPasswordRules
+from keyturn.use_cases.register_user import RegisterUser
+from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
+from keyturn.use_cases.revoke_family import RevokeFamily
+from keyturn.use_cases.rotate_refresh import RotateRefresh
+from keyturn.use_cases.token_pair import TokenIssuer
+from keyturn.use_cases.update_profile import UpdateProfile
+
+
+class Container(containers.DeclarativeContainer):
+    """The whole service from its settings: `Container(settings=...).services()`.
+
+    To swap an adapter, change its line here, or override it: `container.clock.override(...)`.
+    """
+
+    settings = providers.Dependency(instance_of=Settings)
+
+    # Policies: what a deployment chose, as the core sees it.
+    session_policy = providers.Singleton(Settings.session_policy, settings)
+    password_policy = providers.Singleton(Settings.password_policy, settings)
+    argon2_parameters = providers.Singleton(
+        Argon2Parameters,
+        time_cost=settings.provided.argon2_time_cost,
+        memory_kib=settings.provided.argon2_memory_kib,
+        parallelism=settings.provided.argon2_parallelism,
+    )
+
+    # Adapters: one line a port.
+    clock = providers.Singleton(SystemClock)
+    ids = providers.Singleton(UuidGenerator)
+    database = providers.Singleton(
+        Database,
+        settings.provided.used_database_url,
+        pool_size=settings.provided.database_pool_size,
+    )
+    unit_of_work = providers.Factory(SqlUnitOfWork, database)
+    hasher = providers.Singleton(
+        Argon2PasswordHasher,
+        argon2_parameters,
+        threads=settings.provided.hashing_threads,
+        queue_size=settings.provided.hashing_queue,
+    )
+    blocklist = providers.Singleton(CommonPasswords)
+    key_ring = providers.Singleton(
+        ensure_key,
+        settings.provided.used_keys_dir,
+        providers.Callable(SigningAlgorithm, settings.provided.algorithm),
+    )
+    codec = providers.Singleton(
+        PyJwtCodec,
+        key_ring,
+        issuer=settings.provided.issuer,
+        audience=settings.provided.audience,
+    )
+
+    # Use-cases, and the two things that they share.
+    new_password_rules = providers.Singleton(NewPasswordRules, password_policy, blocklist)
+    tokens = providers.Singleton(
+        TokenIssuer, codec, ids, session_policy, settings.provided.token_claims
+    )
+    register_user = providers.Singleton(
+        RegisterUser, unit_of_work.provider, hasher, new_password_rules, clock, ids
+    )
+    login_user = providers.Singleton(
+        LoginUser,
+        unit_of_work.provider,
+        hasher,
+        tokens,
+        clock,
+        ids,
+        password_policy,
+        session_policy,
+    )
+    rotate_refresh = providers.Singleton(
+        RotateRefresh, unit_of_work.provider, codec, tokens, clock, ids, session_policy
+    )
+    revoke_family = providers.Singleton(RevokeFamily, unit_of_work.provider, codec, clock)
+    revoke_all_families = providers.Singleton(RevokeAllFamilies, unit_of_work.provider, clock)
+    authenticate_access = providers.Singleton(AuthenticateAccess, codec, clock)
+    load_user = providers.Singleton(LoadUser, unit_of_work.provider)
+    update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock)
+    change_password = providers.Singleton(
+        ChangePassword, unit_of_work.provider, hasher, new_password_rules, password_policy, clock
+    )
+    list_sessions = providers.Singleton(ListSessions, unit_of_work.provider, clock)
+    end_session = providers.Singleton(EndSession, unit_of_work.provider, clock)
+
+    # What the HTTP delivery is handed.
+    http_options = providers.Singleton(
+        HttpOptions,
+        secure_cookies=settings.provided.secure_cookies,
+        allowed_origins=settings.provided.cors_origins,
+        trusted_proxies=settings.provided.trusted_proxies,
+        password_grant=settings.provided.password_grant,
+        max_body_bytes=settings.provided.max_body_bytes,
+    )
+    services = providers.Singleton(
+        Services,
+        register_user=register_user,
+        login_user=login_user,
+        rotate_refresh=rotate_refresh,
+        revoke_family=revoke_family,
+        revoke_all_families=revoke_all_families,
+        authenticate_access=authenticate_access,
+        load_user=load_user,
+        update_profile=update_profile,
+        change_password=change_password,
+        list_sessions=list_sessions,
+        end_session=end_session,
+        readiness=providers.Dict(
+            database=database.provided.ping,
+            migrations=providers.Callable(partial, require_newest_schema, database),
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The command line: it translates, and leaves the doing to what it is handed."""

@@ -1,0 +1,96 @@
+"""Listens, and runs the processes that answer."""
+
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from keyturn.delivery.cli.operations import Refusal
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+
+SHUTDOWN_SECONDS = 15
+"""How long requests may take to end once the service is told to stop."""
+
+_ANY_HOST = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens already: who connects early waits for the first worker.
+
+    Raises:
+        Refusal: the address is not this machine's, or the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        problem = str(error.strerror).partition(" (")[0]
+        raise Refusal(f"can't listen on {host}:{port}: {problem}") from None
+
+
+def serve(app_factory: str, listener: socket.socket, *, workers: int) -> None:
+    """Answer until SIGTERM or SIGINT, then let what has begun come to its end.
+
+    Args:
+        app_factory: `module:function`, imported by each worker.
+        listener: see `listen`.
+        workers: processes; a single one is this one.
+    """
+    config = uvicorn.Config(
+        app_factory,
+        factory=True,
+        workers=workers,
+        lifespan="on",
+        ws="none",
+        # The service decides by itself which proxies it believes.
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+    print(_welcome(listener), flush=True)
+    with listener:
+        if workers > 1:
+            _serve_with_workers(config, listener)
+        else:
+            _serve_here(config, listener)
+
+
+def _serve_here(config: uvicorn.Config, listener: socket.socket) -> None:
+    # The server raises the signal again when it is done with it: by then it means nothing.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+def _serve_with_workers(config: uvicorn.Config, listener: socket.socket) -> None:
+    supervisor = Multiprocess(config, sockets=[listener])
+    supervisor.run()
+    if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+        sys.exit(STARTUP_FAILURE)
+
+
+def _welcome(listener: socket.socket) -> str:
+    """Return what a newcomer needs: where the service is, and how to log in."""
+    host, port = listener.getsockname()[:2]
+    address = f"http://{'127.0.0.1' if host in _ANY_HOST else host}:{port}"
+    person = '{"email": "ada@example.com", "password": "a passphrase of my own"}'
+    post = "curl -H 'content-type: application/json' -d"
+    return f"""
+keyturn is at {address}
+In a browser: {address}/docs
+In a shell:
+
+  {post} '{person}' {address}/v1/auth/register
+  {post} '{person}' {address}/v1/auth/login
+  {post} '{{"refresh_token": "..."}}' {address}/v1/auth/refresh
+"""

@@ -1,0 +1,124 @@
+"""Looks for what is wrong with a service, and changes nothing."""
+
+import asyncio
+import stat
+from collections.abc import Iterator
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from time import perf_counter
+
+from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
+from keyturn.adapters.pyjwt.key_files import KeyFileError, load_key_ring
+from keyturn.adapters.sqlalchemy.database import Database
+from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
+from keyturn.delivery.cli.operations import Finding, Verdict
+from keyturn.domain.errors import StoreUnavailable
+from keyturn.domain.policies import PasswordPolicy
+from keyturn.domain.secret import Secret
+from keyturn.settings import DEVELOPMENT_ISSUER, ENV_FILE, Settings
+
+LONG_ACCESS = timedelta(hours=1)
+"""From here on, a stolen access token is worth having."""
+
+CHEAP_HASH, DEAR_HASH = 0.02, 1.0
+"""Seconds of one password hash that say that its parameters don't suit the machine."""
+
+
+def diagnose(settings: Settings) -> Iterator[Finding]:
+    """Return what is found of the settings, the files, the database and the password hashes."""
+    yield from _settings(settings)
+    yield from _files(settings)
+    yield _keys(settings)
+    yield asyncio.run(_database(settings))
+    yield asyncio.run(_hashing(settings))
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    doubts = list(_doubts(settings))
+    for doubt in doubts:
+        yield Finding("settings", Verdict.DOUBTFUL, doubt)
+    if not doubts:
+        yield Finding("settings", Verdict.GOOD, "nothing to remark")
+
+
+def _doubts(settings: Settings) -> Iterator[str]:
+    if settings.issuer == DEVELOPMENT_ISSUER and settings.database_url is not None:
+        yield "KEYTURN_ISSUER is that of development: others can't find the service by it"
+    if not settings.secure_cookies:
+        yield "KEYTURN_SECURE_COOKIES is off: for plain-HTTP development only"
+    if settings.access_ttl > LONG_ACCESS:
+        yield "KEYTURN_ACCESS_TTL: a stolen access token works for as long"
+    if settings.password_min_length < PasswordPolicy().min_length:
+        yield "KEYTURN_PASSWORD_MIN_LENGTH: 15 where the password is the only factor"
+    if any(ip_network(address).prefixlen == 0 for address in settings.trusted_proxies):
+        yield "KEYTURN_TRUSTED_PROXIES holds every address: anybody may claim another's"
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    secret_files = [settings.embedded_database] if settings.database_url is None else []
+    for path in (settings.data_dir, *secret_files, Path(ENV_FILE)):
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield Finding("files", Verdict.BAD, f"{path}: {error.strerror}")
+            continue
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            yield Finding("files", Verdict.DOUBTFUL, f"{path}: others have access ({mode:04o})")
+        else:
+            yield Finding("files", Verdict.GOOD, f"{path}: its owner's alone ({mode:04o})")
+
+
+def _keys(settings: Settings) -> Finding:
+    folder = settings.used_keys_dir
+    if not folder.exists():
+        return Finding("keys", Verdict.GOOD, f"{folder}: made at the first start")
+    try:
+        ring = load_key_ring(folder)
+    except KeyFileError as error:
+        return Finding("keys", Verdict.BAD, str(error))
+    signing = ring.signing_key
+    return Finding("keys", Verdict.GOOD, f"{folder}: {signing.kid} signs ({signing.algorithm})")
+
+
+async def _database(settings: Settings) -> Finding:
+    if settings.database_url is None and not settings.embedded_database.exists():
+        return Finding(
+            "database", Verdict.GOOD, f"{settings.embedded_database}: made at the first start"
+        )
+    try:
+        database = Database(settings.used_database_url, pool_size=1)
+    except ValueError as error:
+        return Finding("database", Verdict.BAD, f"KEYTURN_DATABASE_URL: {error}")
+    try:
+        await require_newest_schema(database)
+    except StoreUnavailable as error:
+        return Finding("database", Verdict.BAD, str(error.__cause__ or error))
+    finally:
+        await database.dispose()
+    return Finding("database", Verdict.GOOD, "it answers, and its schema is the newest")
+
+
+async def _hashing(settings: Settings) -> Finding:
+    try:
+        parameters = Argon2Parameters(
+            time_cost=settings.argon2_time_cost,
+            memory_kib=settings.argon2_memory_kib,
+            parallelism=settings.argon2_parallelism,
+        )
+    except ValueError as error:
+        return Finding("passwords", Verdict.BAD, f"KEYTURN_ARGON2_MEMORY_KIB: {error}")
+    hasher = Argon2PasswordHasher(parameters, threads=1)
+    try:
+        start = perf_counter()
+        await hasher.hash(Secret("how long does this take here?"))
+        seconds = perf_counter() - start
+    finally:
+        hasher.close()
+    verdict = Verdict.GOOD if CHEAP_HASH <= seconds <= DEAR_HASH else Verdict.DOUBTFUL
+    memory = settings.argon2_memory_kib // 1024
+    return Finding(
+        "passwords", verdict, f"a hash takes {seconds * 1000:.0f} ms and {memory} MiB here"
+    )

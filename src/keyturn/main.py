@@ -1,0 +1,190 @@
+"""From the settings to a service that runs: the app, and what the command line asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from keyturn.delivery.cli.commands import run
+from keyturn.delivery.cli.operations import Finding, Operations, Refusal, ShownSetting
+from keyturn.domain.errors import StoreUnavailable
+from keyturn.settings import Settings, SettingsError, describe_settings, load_settings
+
+# What is heavy is imported where it is needed: `keyturn --help` waits for no web framework.
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from keyturn.container import Container
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the service as an ASGI app; `uvicorn --factory keyturn.main:create_app` runs it.
+
+    It makes the data folder and the first signing key where there are none. It does not migrate.
+
+    Args:
+        settings: those of the environment by default.
+
+    Raises:
+        SettingsError: a setting, or what it points to, is not fit to serve with.
+    """
+    from keyturn.delivery.http.app import build_app
+
+    container = build_container(settings or load_settings())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(container.hasher().close)
+            await container.database().dispose()
+
+    return build_app(container.services(), container.http_options(), lifespan=lifespan)
+
+
+def build_container(settings: Settings) -> Container:
+    """Return the wired service, having looked at all that could keep it from starting.
+
+    Raises:
+        SettingsError: a setting, or what it points to, is not fit to serve with.
+    """
+    from keyturn.adapters.pyjwt.key_files import KeyFileError
+    from keyturn.container import Container
+
+    container = Container(settings=settings)
+    with _naming("KEYTURN_DATABASE_URL", ValueError):
+        container.database()
+    with _naming("KEYTURN_ARGON2_MEMORY_KIB", ValueError):
+        container.argon2_parameters()
+    _make_data_folder(settings)
+    with _naming("KEYTURN_KEYS_DIR", KeyFileError):
+        container.key_ring()
+    return container
+
+
+def run_command_line() -> None:
+    """Do what the arguments of the process say, and exit."""
+    run(CommandLineOperations())
+
+
+class CommandLineOperations(Operations):
+    """What each command does with the service that the environment describes."""
+
+    def serve(self, *, host: str, port: int, workers: int, migrate: bool) -> None:
+        """Check and prepare everything once, then serve."""
+        from keyturn.delivery.cli.server import listen, serve
+
+        with _refusing(), listen(host, port) as listener:
+            address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            asyncio.run(_prepare(_load_settings_for(address), migrates=migrate))
+            serve("keyturn.main:create_app", listener, workers=workers)
+
+    def migrate(self, revision: str) -> str:
+        """Migrate, and return the revision that the database is at then."""
+        with _refusing():
+            settings = load_settings()
+            _make_data_folder(settings)
+            return asyncio.run(_migrate(settings, revision))
+
+    def settings(self) -> Iterable[ShownSetting]:
+        """Return every setting."""
+        with _refusing():
+            return describe_settings(load_settings())
+
+    def diagnose(self) -> Iterator[Finding]:
+        """Look at the settings, the keys, the database and the cost of a password hash."""
+        from keyturn.doctor import diagnose
+
+        with _refusing():
+            yield from diagnose(load_settings())
+
+    def openapi(self) -> str:
+        """Describe the HTTP interface, leaving data and keys alone."""
+        with _refusing(), TemporaryDirectory() as folder:
+            elsewhere = {"data_dir": Path(folder), "keys_dir": None, "database_url": None}
+            app = create_app(load_settings().model_copy(update=elsewhere))
+        return json.dumps(app.openapi(), indent=2)
+
+    def version(self) -> str:
+        """Return the version that is installed."""
+        try:
+            return version("keyturn")
+        except PackageNotFoundError:
+            return "(not installed)"
+
+
+def _load_settings_for(address: str) -> Settings:
+    settings = load_settings()
+    if "issuer" in settings.model_fields_set:
+        return settings
+    # Through the environment, where every worker finds it.
+    os.environ["KEYTURN_ISSUER"] = address
+    return load_settings()
+
+
+async def _prepare(settings: Settings, *, migrates: bool) -> None:
+    # All of it before the first worker: they find one key and one schema, and fail at nothing
+    # that could have been said in one line.
+    from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
+
+    container = build_container(settings)
+    if settings.database_url is None or migrates:
+        await _migrate(settings, "head")
+    try:
+        await require_newest_schema(container.database())
+    finally:
+        await container.database().dispose()
+
+
+async def _migrate(settings: Settings, revision: str) -> str:
+    from alembic.util import CommandError
+
+    from keyturn.adapters.sqlalchemy.database import Database
+    from keyturn.adapters.sqlalchemy.migrations import current_revision, migrate
+
+    url = settings.used_database_url
+    with _naming("KEYTURN_DATABASE_URL", ValueError):
+        database = Database(url)
+    try:
+        await migrate(url, revision)
+        return await current_revision(database) or "no revision"
+    except CommandError as error:
+        raise Refusal(f"the database: {error}") from None
+    finally:
+        await database.dispose()
+
+
+def _make_data_folder(settings: Settings) -> None:
+    with _naming("KEYTURN_DATA_DIR", OSError):
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@contextmanager
+def _naming(variable: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn an error of an adapter into one that names the setting to look at."""
+    try:
+        yield
+    except errors as error:
+        problem = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        raise SettingsError(f"{variable}: {problem}") from None
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what keeps a command from its work into one line for the operator."""
+    try:
+        yield
+    except SettingsError as error:
+        raise Refusal(str(error)) from None
+    except StoreUnavailable as error:
+        raise Refusal(f"the database: {error.__cause__ or error}") from None
+    except OSError as error:
+        raise Refusal(f"{error.filename}: {error.strerror}") from None

@@ -1,0 +1,186 @@
+"""Each command, and what it prints."""
+
+import json
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+class Ended(Protocol):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+def test_migrate_makes_the_embedded_database(keyturn: Run, tmp_path: Path) -> None:
+    done = keyturn("migrate")
+    assert (done.code, done.err) == (0, "")
+    assert re.fullmatch(r"The database is at \w+\.\n", done.out)
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "data" / "keyturn.db").stat().st_mode) == 0o600
+
+
+def test_migrate_twice_changes_nothing(keyturn: Run) -> None:
+    assert keyturn("migrate").out == keyturn("migrate").out
+
+
+def test_migrate_works_on_postgresql(
+    keyturn: Run, environment: pytest.MonkeyPatch, empty_postgres_url: str
+) -> None:
+    environment.setenv("KEYTURN_DATABASE_URL", empty_postgres_url)
+    assert keyturn("migrate").code == 0
+    assert "its schema is the newest" in keyturn("doctor").out
+
+
+def test_an_unknown_revision_is_refused_in_one_line(keyturn: Run) -> None:
+    refused = keyturn("migrate", "--to", "nonsense")
+    assert refused.code == 2
+    assert refused.err.startswith("keyturn: the database: ")
+    assert len(refused.err.splitlines()) == 1
+
+
+def test_config_shows_every_setting_with_its_source_and_no_secret(
+    keyturn: Run, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("KEYTURN_AUDIENCE=api\n")
+    environment.setenv("KEYTURN_DATABASE_URL", "postgresql://u:hunter2@db/n")
+    shown = keyturn("config").out
+    assert re.search(r"^KEYTURN_AUDIENCE=api +# \.env$", shown, re.MULTILINE)
+    assert re.search(r"^KEYTURN_REFRESH_GRACE=10s +# default$", shown, re.MULTILINE)
+    assert re.search(r"^KEYTURN_DATABASE_URL=\S+@db/n +# environment$", shown, re.MULTILINE)
+    assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "config", "doctor", "openapi"])
+def test_a_wrong_setting_stops_every_command_with_one_line(
+    command: str, keyturn: Run, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("KEYTURN_ISUER", "https://auth.example.com")
+    refused = keyturn(command)
+    assert refused.code == 2
+    assert refused.out == ""
+    assert refused.err == (
+        "keyturn: KEYTURN_ISUER: there is no such setting; is KEYTURN_ISSUER meant?\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_folder_that_can_not_be_made_is_refused_in_one_line(
+    keyturn: Run, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("KEYTURN_DATA_DIR", "/dev/null/data")
+    refused = keyturn("migrate")
+    assert refused.code == 2
+    assert refused.err == "keyturn: KEYTURN_DATA_DIR: /dev/null/data: Not a directory\n"
+
+
+def test_doctor_changes_nothing(keyturn: Run, tmp_path: Path) -> None:
+    examined = keyturn("doctor")
+    assert (examined.code, examined.err) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_finds_nothing_wrong_with_a_new_service(keyturn: Run) -> None:
+    keyturn("migrate")
+    examined = keyturn("doctor")
+    assert examined.code == 0
+    assert "problem" not in examined.out
+    assert "its schema is the newest" in examined.out
+    assert "MiB" in examined.out
+
+
+def test_doctor_finds_a_database_that_is_behind(
+    keyturn: Run, environment: pytest.MonkeyPatch, empty_sqlite_url: str
+) -> None:
+    environment.setenv("KEYTURN_DATABASE_URL", empty_sqlite_url)
+    examined = keyturn("doctor")
+    assert examined.code == 1
+    assert re.search(r"^problem +database .*run keyturn migrate$", examined.out, re.MULTILINE)
+
+
+def test_doctor_finds_what_others_can_read(keyturn: Run, tmp_path: Path) -> None:
+    keyturn("migrate")
+    (tmp_path / "data").chmod(0o755)
+    (tmp_path / ".env").write_text("KEYTURN_AUDIENCE=api\n")
+    (tmp_path / ".env").chmod(0o644)
+    warnings = re.findall(r"^warning +files +(\S+):", keyturn("doctor").out, re.MULTILINE)
+    assert warnings == ["data", ".env"]
+
+
+def test_doctor_finds_keys_that_can_not_be_used(keyturn: Run, tmp_path: Path) -> None:
+    keys = tmp_path / "data" / "keys"
+    keys.mkdir(parents=True)
+    (keys / "mine.pem").write_text("no key")
+    (keys / "mine.pem").chmod(0o600)
+    examined = keyturn("doctor")
+    assert examined.code == 1
+    assert re.search(r"^problem +keys .*mine\.pem", examined.out, re.MULTILINE)
+
+
+def test_doctor_warns_of_weak_choices(keyturn: Run, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("KEYTURN_SECURE_COOKIES", "false")
+    environment.setenv("KEYTURN_ACCESS_TTL", "2h")
+    environment.setenv("KEYTURN_PASSWORD_MIN_LENGTH", "8")
+    environment.setenv("KEYTURN_TRUSTED_PROXIES", "::/0")
+    named = re.findall(r"^warning +settings +(KEYTURN_\w+)", keyturn("doctor").out, re.MULTILINE)
+    assert named == [
+        "KEYTURN_SECURE_COOKIES",
+        "KEYTURN_ACCESS_TTL",
+        "KEYTURN_PASSWORD_MIN_LENGTH",
+        "KEYTURN_TRUSTED_PROXIES",
+    ]
+
+
+def test_openapi_prints_the_interface_and_leaves_nothing_behind(
+    keyturn: Run, tmp_path: Path
+) -> None:
+    printed = keyturn("openapi")
+    assert "/v1/auth/refresh" in json.loads(printed.out)["paths"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version_is_that_of_the_project(keyturn: Run) -> None:
+    assert re.fullmatch(r"keyturn \S.*\n", keyturn("version").out)
+
+
+def test_help_names_every_command(keyturn: Run) -> None:
+    shown = keyturn("--help").out
+    for command in ("serve", "migrate", "config", "doctor", "openapi", "version"):
+        assert re.search(rf"\b{command}\b", shown)
+
+
+def test_it_is_a_module_that_can_be_run(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment.setenv("PYTHONPATH", str(SOURCE))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "keyturn", "migrate", "--to", "nonsense"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"keyturn: the database: .*nonsense.*\n", done.stderr)
+
+
+def test_help_loads_neither_web_framework_nor_database(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("PYTHONPATH", str(SOURCE))
+    program = (
+        "import sys, keyturn.main\n"
+        "heavy = {'fastapi', 'starlette', 'sqlalchemy', 'alembic', 'uvicorn', 'asyncpg', 'jwt'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout == "[]\n"

@@ -1,0 +1,90 @@
+"""The app on in-memory adapters, and clients that speak HTTP with it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from keyturn.delivery.http.app import build_app
+from keyturn.delivery.http.services import HttpOptions, Services
+from keyturn.testing.doubles import FixedBlocklist
+from keyturn.testing.in_memory import InMemoryKeyturn
+from keyturn.use_cases.token_pair import TokenPair
+
+
+@pytest.fixture
+def keyturn() -> InMemoryKeyturn:
+    """A service in memory that refuses one common password."""
+    return InMemoryKeyturn(blocklist=FixedBlocklist("password password"))
+
+
+@pytest.fixture
+def services() -> Callable[..., Services]:
+    """Makes the services of a `keyturn`, as the container would."""
+
+    def services(
+        keyturn: InMemoryKeyturn,
+        readiness: Mapping[str, Callable[[], Awaitable[None]]] | None = None,
+    ) -> Services:
+        return Services(
+            register_user=keyturn.register_user,
+            login_user=keyturn.login_user,
+            rotate_refresh=keyturn.rotate_refresh,
+            revoke_family=keyturn.revoke_family,
+            revoke_all_families=keyturn.revoke_all_families,
+            authenticate_access=keyturn.authenticate_access,
+            load_user=keyturn.load_user,
+            update_profile=keyturn.update_profile,
+            change_password=keyturn.change_password,
+            list_sessions=keyturn.list_sessions,
+            end_session=keyturn.end_session,
+            readiness=readiness or {},
+        )
+
+    return services
+
+
+@pytest.fixture
+async def connect(
+    keyturn: InMemoryKeyturn, services: Callable[..., Services]
+) -> AsyncIterator[Callable[..., httpx.AsyncClient]]:
+    """Makes a client: of another app, or of one for another `keyturn` or with other options."""
+    async with AsyncExitStack() as stack:
+
+        def connect(
+            *,
+            app: FastAPI | None = None,
+            keyturn: InMemoryKeyturn = keyturn,
+            readiness: Mapping[str, Callable[[], Awaitable[None]]] | None = None,
+            options: HttpOptions | None = None,
+            base_url: str = "https://auth.example.com",
+            address: str = "192.0.2.7",
+        ) -> httpx.AsyncClient:
+            served = app or build_app(services(keyturn, readiness), options or HttpOptions())
+            transport = httpx.ASGITransport(served, client=(address, 40000))
+            client = httpx.AsyncClient(transport=transport, base_url=base_url)
+            stack.push_async_callback(client.aclose)
+            return client
+
+        yield connect
+
+
+@pytest.fixture
+def client(connect: Callable[..., httpx.AsyncClient]) -> httpx.AsyncClient:
+    """A client of an app with the default options."""
+    return connect()
+
+
+@pytest.fixture
+async def ada(keyturn: InMemoryKeyturn) -> TokenPair:
+    """The tokens of a user who has registered and logged in."""
+    await keyturn.register()
+    return await keyturn.login()
+
+
+@pytest.fixture
+def as_ada(ada: TokenPair) -> dict[str, str]:
+    """The headers of a request that she sends."""
+    return {"Authorization": f"Bearer {ada.access_token.reveal()}"}

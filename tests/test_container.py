@@ -1,0 +1,169 @@
+"""Everything that is wired can be had, and what is to be shared is shared."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+from dependency_injector import providers
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from keyturn.adapters.argon2.hasher import Argon2Parameters
+from keyturn.adapters.sqlalchemy.migrations import migrate
+from keyturn.container import Container
+from keyturn.delivery.http.services import HttpOptions
+from keyturn.domain.errors import HashingBusy, StoreUnavailable
+from keyturn.domain.policies import PasswordPolicy, SessionPolicy
+from keyturn.domain.secret import Secret
+from keyturn.main import build_container, create_app
+from keyturn.settings import Settings, SettingsError
+
+PERSON = {"email": "ada@example.com", "password": "a passphrase of my own"}
+
+
+def cheap_settings(folder: Path, **chosen: object) -> Settings:
+    cheapest = {"argon2_time_cost": 5, "argon2_memory_kib": 7168, "argon2_parallelism": 1}
+    return Settings.model_validate({"data_dir": folder} | cheapest | chosen)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return cheap_settings(tmp_path / "data")
+
+
+@pytest.fixture
+def container(settings: Settings) -> Container:
+    return build_container(settings)
+
+
+@pytest.mark.parametrize("name", sorted(Container.providers))
+def test_every_provider_gives_what_it_promises(name: str, container: Container) -> None:
+    assert container.providers[name]() is not None
+
+
+def test_whatever_has_a_state_is_there_once(container: Container) -> None:
+    for provider in container.providers.values():
+        if isinstance(provider, providers.Singleton):
+            assert provider() is provider()
+
+
+def test_only_a_unit_of_work_is_made_anew_each_time(container: Container) -> None:
+    made_anew = {
+        name for name, provider in container.providers.items() if provider() is not provider()
+    }
+    assert made_anew == {"unit_of_work"}
+
+
+def test_nothing_in_the_graph_is_opened_by_it() -> None:
+    kinds = {type(provider) for provider in Container.providers.values()}
+    assert providers.Resource not in kinds
+
+
+def test_two_containers_share_nothing(tmp_path: Path) -> None:
+    one = build_container(cheap_settings(tmp_path / "one"))
+    other = build_container(cheap_settings(tmp_path / "other"))
+    for name in ("database", "hasher", "codec", "services", "rotate_refresh"):
+        assert one.providers[name]() is not other.providers[name]()
+    assert one.key_ring().signing_key.kid != other.key_ring().signing_key.kid
+
+
+def test_what_nobody_chooses_is_what_core_adapters_and_delivery_have_as_default(
+    tmp_path: Path,
+) -> None:
+    container = Container(settings=Settings(data_dir=tmp_path))
+    assert container.session_policy() == SessionPolicy()
+    assert container.password_policy() == PasswordPolicy()
+    assert container.argon2_parameters() == Argon2Parameters()
+    assert container.http_options() == HttpOptions()
+
+
+def test_what_is_chosen_reaches_the_delivery(tmp_path: Path) -> None:
+    settings = Settings(
+        data_dir=tmp_path,
+        secure_cookies=False,
+        cors_origins=("https://app.example.com",),
+        trusted_proxies=("10.0.0.0/8",),
+        password_grant=False,
+        max_body_bytes=20000,
+    )
+    assert Container(settings=settings).http_options() == HttpOptions(
+        secure_cookies=False,
+        allowed_origins=("https://app.example.com",),
+        trusted_proxies=("10.0.0.0/8",),
+        password_grant=False,
+        max_body_bytes=20000,
+    )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "problem"),
+    [
+        ({"database_url": SecretStr("mysql://u:hunter2@h/n")}, "KEYTURN_DATABASE_URL: "),
+        ({"argon2_memory_kib": 1024}, "KEYTURN_ARGON2_MEMORY_KIB: "),
+        ({"data_dir": Path("/dev/null/x")}, "KEYTURN_DATA_DIR: "),
+        ({"keys_dir": Path("/dev/null/x")}, "KEYTURN_KEYS_DIR: "),
+    ],
+)
+def test_what_an_adapter_refuses_is_told_with_the_name_of_the_setting(
+    chosen: dict[str, object], problem: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=problem) as caught:
+        create_app(cheap_settings(tmp_path, **chosen))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_signing_key_of_another_algorithm_stops_the_start(tmp_path: Path) -> None:
+    build_container(cheap_settings(tmp_path))
+    with pytest.raises(SettingsError, match="is for EdDSA, not ES256"):
+        build_container(cheap_settings(tmp_path, algorithm="ES256"))
+
+
+async def test_two_apps_live_in_one_process(tmp_path: Path) -> None:
+    one = await migrated_app(cheap_settings(tmp_path / "one"))
+    other = await migrated_app(cheap_settings(tmp_path / "other"))
+    async with (
+        one.router.lifespan_context(one),
+        other.router.lifespan_context(other),
+        client_of(one) as ada,
+        client_of(other) as eve,
+    ):
+        assert (await ada.post("/v1/auth/register", json=PERSON)).status_code == 201
+        tokens = (await ada.post("/v1/auth/login", json=PERSON)).json()
+        bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+        assert (await ada.get("/v1/users/me", headers=bearer)).status_code == 200
+        assert (await eve.get("/v1/users/me", headers=bearer)).status_code == 401
+        assert (await eve.post("/v1/auth/login", json=PERSON)).status_code == 401
+
+
+async def test_the_end_of_the_app_closes_what_it_worked_with(settings: Settings) -> None:
+    app = await migrated_app(settings)
+    services = app.state.keyturn
+    async with app.router.lifespan_context(app):
+        await services.readiness["database"]()
+    hasher = services.register_user._hasher
+    with pytest.raises(HashingBusy):
+        await hasher.hash(Secret("too late"))
+
+
+async def test_an_app_is_not_ready_before_its_database_is_migrated(settings: Settings) -> None:
+    app = await asyncio.to_thread(create_app, settings)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        with pytest.raises(StoreUnavailable):
+            await app.state.keyturn.readiness["migrations"]()
+        assert (await client.get("/health/ready")).status_code == 503
+        assert (await client.get("/health/live")).status_code == 200
+        await migrate(settings.used_database_url)
+        assert (await client.get("/health/ready")).status_code == 200
+
+
+async def migrated_app(settings: Settings) -> FastAPI:
+    app = await asyncio.to_thread(create_app, settings)
+    await migrate(settings.used_database_url)
+    return app
+
+
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="https://auth.example.com"
+    )
