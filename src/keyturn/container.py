@@ -9,21 +9,34 @@ from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.key_files import ensure_key
 from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
 from keyturn.adapters.sqlalchemy.database import Database
+from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
+from keyturn.adapters.sqlalchemy.revocations import SqlRevocationList
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.adapters.system.clock import SystemClock
 from keyturn.adapters.system.ids import UuidGenerator
 from keyturn.adapters.zxcvbn.blocklist import CommonPasswords
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.settings import Settings
+from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
 from keyturn.use_cases.change_password import ChangePassword
+from keyturn.use_cases.change_user import ChangeUser
+from keyturn.use_cases.define_role import DefineRole
+from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
+from keyturn.use_cases.get_user import GetUser
+from keyturn.use_cases.list_audit_events import ListAuditEvents
+from keyturn.use_cases.list_roles import ListRoles
 from keyturn.use_cases.list_sessions import ListSessions
+from keyturn.use_cases.list_users import ListUsers
 from keyturn.use_cases.load_user import LoadUser
 from keyturn.use_cases.login_user import LoginUser
 from keyturn.use_cases.new_password import NewPasswordRules
+from keyturn.use_cases.purge_expired import PurgeExpired
 from keyturn.use_cases.register_user import RegisterUser
+from keyturn.use_cases.resolve_permissions import ResolvePermissions
+from keyturn.use_cases.revocation_replica import RevocationReplica
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 from keyturn.use_cases.revoke_family import RevokeFamily
 from keyturn.use_cases.rotate_refresh import RotateRefresh
@@ -57,7 +70,14 @@ class Container(containers.DeclarativeContainer):
         settings.provided.used_database_url,
         pool_size=settings.provided.database_pool_size,
     )
-    unit_of_work = providers.Factory(SqlUnitOfWork, database)
+    revocation_list = providers.Singleton(SqlRevocationList, database)
+    revocations = providers.Singleton(
+        RevocationReplica,
+        revocation_list,
+        clock,
+        settings.provided.revocation_max_staleness,
+    )
+    unit_of_work = providers.Factory(SqlUnitOfWork, database, revocations.provided.apply)
     hasher = providers.Singleton(
         Argon2PasswordHasher,
         argon2_parameters,
@@ -98,16 +118,53 @@ class Container(containers.DeclarativeContainer):
     rotate_refresh = providers.Singleton(
         RotateRefresh, unit_of_work.provider, codec, tokens, clock, ids, session_policy
     )
-    revoke_family = providers.Singleton(RevokeFamily, unit_of_work.provider, codec, clock)
-    revoke_all_families = providers.Singleton(RevokeAllFamilies, unit_of_work.provider, clock)
-    authenticate_access = providers.Singleton(AuthenticateAccess, codec, clock)
+    revoke_family = providers.Singleton(
+        RevokeFamily, unit_of_work.provider, codec, clock, ids, session_policy
+    )
+    revoke_all_families = providers.Singleton(
+        RevokeAllFamilies, unit_of_work.provider, clock, ids, session_policy
+    )
+    authenticate_access = providers.Singleton(AuthenticateAccess, codec, revocations, clock)
     load_user = providers.Singleton(LoadUser, unit_of_work.provider)
     update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock)
     change_password = providers.Singleton(
-        ChangePassword, unit_of_work.provider, hasher, new_password_rules, password_policy, clock
+        ChangePassword,
+        unit_of_work.provider,
+        hasher,
+        new_password_rules,
+        clock,
+        ids,
+        password_policy,
+        session_policy,
     )
     list_sessions = providers.Singleton(ListSessions, unit_of_work.provider, clock)
-    end_session = providers.Singleton(EndSession, unit_of_work.provider, clock)
+    end_session = providers.Singleton(EndSession, unit_of_work.provider, clock, ids, session_policy)
+
+    # Administration.
+    resolve_permissions = providers.Singleton(
+        ResolvePermissions,
+        unit_of_work.provider,
+        clock,
+        settings.provided.permissions_remembered,
+    )
+    list_users = providers.Singleton(ListUsers, unit_of_work.provider)
+    get_user = providers.Singleton(GetUser, unit_of_work.provider)
+    change_user = providers.Singleton(ChangeUser, unit_of_work.provider, clock, ids, session_policy)
+    assign_roles = providers.Singleton(
+        AssignRoles, unit_of_work.provider, clock, ids, session_policy
+    )
+    list_roles = providers.Singleton(ListRoles, unit_of_work.provider)
+    define_role = providers.Singleton(DefineRole, unit_of_work.provider, clock, ids, session_policy)
+    delete_role = providers.Singleton(DeleteRole, unit_of_work.provider, clock, ids, session_policy)
+    list_audit_events = providers.Singleton(ListAuditEvents, unit_of_work.provider)
+    housekeeping = providers.Singleton(SqlHousekeeping, database)
+    purge_expired = providers.Singleton(
+        PurgeExpired,
+        housekeeping,
+        clock,
+        settings.provided.sessions_kept,
+        settings.provided.audit_kept,
+    )
 
     # What the HTTP delivery is handed.
     http_options = providers.Singleton(
@@ -131,6 +188,15 @@ class Container(containers.DeclarativeContainer):
         change_password=change_password,
         list_sessions=list_sessions,
         end_session=end_session,
+        resolve_permissions=resolve_permissions,
+        list_users=list_users,
+        get_user=get_user,
+        change_user=change_user,
+        assign_roles=assign_roles,
+        list_roles=list_roles,
+        define_role=define_role,
+        delete_role=delete_role,
+        list_audit_events=list_audit_events,
         readiness=providers.Dict(
             database=database.provided.ping,
             migrations=providers.Callable(partial, require_newest_schema, database),

@@ -40,6 +40,15 @@ def services() -> Callable[..., Services]:
             change_password=keyturn.change_password,
             list_sessions=keyturn.list_sessions,
             end_session=keyturn.end_session,
+            resolve_permissions=keyturn.resolve_permissions,
+            list_users=keyturn.list_users,
+            get_user=keyturn.get_user,
+            change_user=keyturn.change_user,
+            assign_roles=keyturn.assign_roles,
+            list_roles=keyturn.list_roles,
+            define_role=keyturn.define_role,
+            delete_role=keyturn.delete_role,
+            list_audit_events=keyturn.list_audit_events,
             readiness=readiness or {},
         )
 

@@ -4,7 +4,7 @@ import uuid
 
 import uuid_utils.compat
 
-from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.ids import EventId, FamilyId, TokenId, UserId
 from keyturn.ports.system import IdGenerator
 
 
@@ -22,3 +22,7 @@ class UuidGenerator(IdGenerator):
     def token_id(self) -> TokenId:
         """Return a UUIDv4 from the operating system's generator: 122 random bits."""
         return TokenId(uuid.uuid4())
+
+    def event_id(self) -> EventId:
+        """Return a UUIDv7 (RFC 9562 §5.7), so that the latest event has the greatest id."""
+        return EventId(uuid_utils.compat.uuid7())

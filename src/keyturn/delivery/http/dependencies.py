@@ -19,10 +19,11 @@ from fastapi.openapi.models import OAuth2, OAuthFlowPassword, OAuthFlows
 from fastapi.security.base import SecurityBase
 from starlette.types import Scope
 
+from keyturn.delivery.http.request_ids import request_id
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.domain.errors import AuthenticationRequired, InvalidAccessToken, PermissionDenied
+from keyturn.domain.events import Origin
 from keyturn.domain.principal import Principal
-from keyturn.domain.refresh_token_family import Device
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import USER_ROLE, User
 
@@ -123,14 +124,18 @@ def check_scope(principal: Principal, permission: str) -> None:
         raise PermissionDenied
 
 
-def device_of(request: Request, name: str | None = None) -> Device:
+def origin_of(request: Request) -> Origin:
     """Return where a request comes from.
 
     The user agent is cut to 512 characters and loses what can't be printed; an address that is
     none, as some proxies send, is left out.
     """
     user_agent = "".join(filter(str.isprintable, request.headers.get("user-agent", "")))
-    return Device(name=name, user_agent=user_agent[:_MAX_USER_AGENT] or None, ip=_address(request))
+    return Origin(
+        ip=_address(request),
+        user_agent=user_agent[:_MAX_USER_AGENT] or None,
+        request_id=request_id(request.scope),
+    )
 
 
 def _address(request: Request) -> str | None:

@@ -14,7 +14,7 @@ from keyturn.delivery.http.cookies import (
 from keyturn.delivery.http.dependencies import (
     CurrentPrincipal,
     check_scope,
-    device_of,
+    origin_of,
     principal_of,
     services_of,
 )
@@ -133,7 +133,10 @@ async def register(body: Registration, request: Request) -> UserProfile:
     """
     user = await services_of(request).register_user.execute(
         RegisterUserCommand(
-            email=body.email, password=body.password, display_name=body.display_name
+            email=body.email,
+            password=body.password,
+            display_name=body.display_name,
+            origin=origin_of(request),
         )
     )
     return UserProfile.of(user)
@@ -170,7 +173,8 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
         LoginUserCommand(
             email=body.email,
             password=body.password,
-            device=device_of(request, body.device_name),
+            device_name=body.device_name,
+            origin=origin_of(request),
         )
     )
     if in_cookie:
@@ -203,7 +207,7 @@ async def refresh(
     if presented is None:
         raise AuthenticationRequired
     result = await services_of(request).rotate_refresh.execute(
-        RotateRefreshCommand(refresh_token=presented, device=device_of(request))
+        RotateRefreshCommand(refresh_token=presented, origin=origin_of(request))
     )
     if in_cookie:
         set_refresh_cookie(request, response, result.tokens)
@@ -234,7 +238,9 @@ async def logout(request: Request, body: Logout | None = None) -> Response:
     if refresh_token is None:
         refresh_token = refresh_token_from_cookie(request)
     command = RevokeFamilyCommand(
-        principal=_principal_if_needed(request, refresh_token), refresh_token=refresh_token
+        principal=_principal_if_needed(request, refresh_token),
+        refresh_token=refresh_token,
+        origin=origin_of(request),
     )
     answer: Response
     try:
@@ -265,7 +271,9 @@ async def logout_all(request: Request, principal: CurrentPrincipal) -> Response:
     """End every session of the caller, this one too."""
     check_scope(principal, "profile:write")
     await services_of(request).revoke_all_families.execute(
-        RevokeAllFamiliesCommand(user_id=principal.user_id)
+        RevokeAllFamiliesCommand(
+            principal.user_id, actor=principal.user_id, origin=origin_of(request)
+        )
     )
     answer = Response(status_code=204)
     clear_refresh_cookie(request, answer)

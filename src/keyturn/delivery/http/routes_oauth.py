@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, unquote_plus
 
 from fastapi import APIRouter, Request, Response
 
-from keyturn.delivery.http.dependencies import device_of, options_of, services_of
+from keyturn.delivery.http.dependencies import options_of, origin_of, services_of
 from keyturn.delivery.http.errors import (
     NO_STORE,
     BodyTooLarge,
@@ -122,7 +122,7 @@ async def _log_in(request: Request, parameters: Mapping[str, str], client_id: st
         LoginUserCommand(
             email=known_email(_required(parameters, "username")),
             password=Secret(_required(parameters, "password")),
-            device=device_of(request),
+            origin=origin_of(request),
             client_id=client_id,
             scope=_scope(parameters),
         )
@@ -133,7 +133,7 @@ async def _refresh(request: Request, parameters: Mapping[str, str], client_id: s
     result = await services_of(request).rotate_refresh.execute(
         RotateRefreshCommand(
             refresh_token=Secret(_required(parameters, "refresh_token")),
-            device=device_of(request),
+            origin=origin_of(request),
             client_id=client_id,
             scope=_scope(parameters),
         )

@@ -5,7 +5,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 
-from keyturn.delivery.http.dependencies import CurrentPrincipal, check_scope, services_of
+from keyturn.delivery.http.dependencies import (
+    CurrentPrincipal,
+    check_scope,
+    origin_of,
+    services_of,
+)
 from keyturn.delivery.http.errors import ValidationFailed
 from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, problems
 from keyturn.delivery.http.schemas import SessionItem, SessionList
@@ -67,7 +72,12 @@ async def end_session(
     """Log a device out, as a lost phone. Another user's session is as unknown as none."""
     check_scope(principal, "profile:write")
     await services_of(request).end_session.execute(
-        EndSessionCommand(user_id=principal.user_id, session_id=_family_id(session_id))
+        EndSessionCommand(
+            principal.user_id,
+            _family_id(session_id),
+            actor=principal.user_id,
+            origin=origin_of(request),
+        )
     )
 
 
@@ -91,7 +101,10 @@ async def end_sessions(
     check_scope(principal, "profile:write")
     await services_of(request).revoke_all_families.execute(
         RevokeAllFamiliesCommand(
-            user_id=principal.user_id, keep=principal.session_id if keep_current else None
+            principal.user_id,
+            actor=principal.user_id,
+            keep=principal.session_id if keep_current else None,
+            origin=origin_of(request),
         )
     )
 

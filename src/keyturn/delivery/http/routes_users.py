@@ -6,6 +6,7 @@ from keyturn.delivery.http.dependencies import (
     CurrentPrincipal,
     CurrentUser,
     check_scope,
+    origin_of,
     services_of,
 )
 from keyturn.delivery.http.errors import call_field
@@ -87,5 +88,6 @@ async def change_password(
             session_id=principal.session_id,
             current_password=body.current_password,
             new_password=body.new_password,
+            origin=origin_of(request),
         )
     )

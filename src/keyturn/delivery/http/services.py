@@ -4,13 +4,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
+from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
 from keyturn.use_cases.change_password import ChangePassword
+from keyturn.use_cases.change_user import ChangeUser
+from keyturn.use_cases.define_role import DefineRole
+from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
+from keyturn.use_cases.get_user import GetUser
+from keyturn.use_cases.list_audit_events import ListAuditEvents
+from keyturn.use_cases.list_roles import ListRoles
 from keyturn.use_cases.list_sessions import ListSessions
+from keyturn.use_cases.list_users import ListUsers
 from keyturn.use_cases.load_user import LoadUser
 from keyturn.use_cases.login_user import LoginUser
 from keyturn.use_cases.register_user import RegisterUser
+from keyturn.use_cases.resolve_permissions import ResolvePermissions
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 from keyturn.use_cases.revoke_family import RevokeFamily
 from keyturn.use_cases.rotate_refresh import RotateRefresh
@@ -58,4 +67,13 @@ class Services:
     change_password: ChangePassword
     list_sessions: ListSessions
     end_session: EndSession
+    resolve_permissions: ResolvePermissions
+    list_users: ListUsers
+    get_user: GetUser
+    change_user: ChangeUser
+    assign_roles: AssignRoles
+    list_roles: ListRoles
+    define_role: DefineRole
+    delete_role: DeleteRole
+    list_audit_events: ListAuditEvents
     readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
