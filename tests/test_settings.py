@@ -120,6 +120,15 @@ def test_an_empty_text_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None
         ("TOKEN_CLAIMS", "email", "Input should be 'roles'"),
         ("AUDIENCE", "", "at least 1 character"),
         ("DATABASE_URL", "", "must not be empty"),
+        ("REDIS_URL", "", "must not be empty"),
+        ("REDIS_URL", "http://redis", "must be a URL such as redis://"),
+        ("REVOCATION_LAG", "0", "greater than or equal to"),
+        ("REVOCATION_LAG", "10", "STALENESS: must exceed KEYTURN_REVOCATION_LAG"),
+        ("REVOCATION_MAX_STALENESS", "1", "must exceed KEYTURN_REVOCATION_LAG"),
+        ("PERMISSIONS_REMEMBERED", "1h", "less than or equal to"),
+        ("AUDIT_KEPT", "0", "greater than or equal to"),
+        ("LOG_FORMAT", "xml", "Input should be 'json' or 'console'"),
+        ("LOG_LEVEL", "verbose", "Input should be 'debug'"),
         ("DATA_DIR", "", "must name a folder"),
         ("KEYS_DIR", " ", "must name a folder"),
         ("SECURE_COOKIES", "maybe", "valid boolean"),
@@ -203,6 +212,14 @@ def test_the_password_of_the_database_is_shown_nowhere(monkeypatch: pytest.Monke
     lines = describe_settings(settings)
     assert "hunter2" not in repr(settings) + str(settings) + str(lines)
     assert "postgresql://u:***@db/name" in [line.value for line in lines]
+
+
+def test_the_password_of_redis_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEYTURN_REDIS_URL", "redis://:hunter2@cache:6379/0")
+    settings = load_settings()
+    lines = describe_settings(settings)
+    assert "hunter2" not in repr(settings) + str(settings) + str(lines)
+    assert "redis://:***@cache:6379/0" in [line.value for line in lines]
 
 
 @pytest.mark.parametrize(

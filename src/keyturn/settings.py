@@ -42,6 +42,8 @@ _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _ISSUER = re.compile(_ORIGIN.pattern + r"(/[a-zA-Z0-9._~%/-]*)?")
 
+_REDIS_URL = re.compile(r"(redis|rediss|unix)://.")
+
 _LONGEST = timedelta(days=3650)
 _DURATION = re.compile(
     r"(?:(\d{1,6})w)?(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?",
@@ -190,6 +192,48 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=65536, ge=16384, le=16777216, description="the largest request body"
     )
+    revocation_lag: Duration = Field(
+        default=timedelta(seconds=1),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=1),
+        description="how long a token that was revoked on one worker may live on another",
+    )
+    revocation_max_staleness: Duration = Field(
+        default=timedelta(seconds=10),
+        le=timedelta(minutes=15),
+        description="a worker that has not heard of revocations for this long trusts no token",
+    )
+    permissions_remembered: Duration = Field(
+        default=timedelta(seconds=5),
+        ge=timedelta(0),
+        le=timedelta(minutes=5),
+        description="how long permissions that no token tells are used before they are read again",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="redis://:password@host:port/0 to follow revocations there; "
+        "unset, in the database",
+    )
+    sessions_kept: Duration = Field(
+        default=timedelta(days=30),
+        ge=timedelta(0),
+        description="how long a session is kept after its absolute end, for its user to see",
+    )
+    audit_kept: Duration = Field(
+        default=timedelta(days=365),
+        ge=timedelta(days=1),
+        description="how long audit events are kept",
+    )
+    purge: bool = Field(
+        default=True, description="whether one of the workers purges what is over, every hour"
+    )
+    log_format: Literal["json", "console"] | None = Field(
+        default=None, description="json or console; unset, console on a terminal and json elsewhere"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
+    metrics: bool = Field(default=True, description="whether /metrics answers, for Prometheus")
 
     @field_validator("data_dir", "keys_dir", mode="before")
     @classmethod
@@ -198,12 +242,19 @@ class Settings(BaseSettings):
             raise ValueError("must name a folder")
         return value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "redis_url")
     @classmethod
     def _is_filled_in(cls, value: SecretStr | None) -> SecretStr | None:
-        # A secret that was not filled in must not quietly mean the embedded database.
+        # A secret that was not filled in must not quietly mean that there is none.
         if value is not None and not value.get_secret_value().strip():
-            raise ValueError("must not be empty; leave it out for the embedded database")
+            raise ValueError("must not be empty; leave it out to do without")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _REDIS_URL.match(value.get_secret_value()):
+            raise ValueError("must be a URL such as redis://:password@host:6379/0 or rediss://host")
         return value
 
     @field_validator("issuer")
@@ -237,7 +288,17 @@ class Settings(BaseSettings):
                 ) from None
         return value
 
-    @field_validator("access_ttl", "refresh_idle_ttl", "refresh_absolute_ttl", "refresh_grace")
+    @field_validator(
+        "access_ttl",
+        "refresh_idle_ttl",
+        "refresh_absolute_ttl",
+        "refresh_grace",
+        "revocation_lag",
+        "revocation_max_staleness",
+        "permissions_remembered",
+        "sessions_kept",
+        "audit_kept",
+    )
     @classmethod
     def _is_whole_seconds(cls, value: timedelta) -> timedelta:
         if value.microseconds:
@@ -250,6 +311,8 @@ class Settings(BaseSettings):
             self.session_policy()
         except ValueError as contradiction:
             raise _named("refresh_idle_ttl", str(contradiction)) from None
+        if self.revocation_max_staleness <= self.revocation_lag:
+            raise _named("revocation_max_staleness", "must exceed KEYTURN_REVOCATION_LAG")
         issuer = urlsplit(self.issuer)
         if issuer.scheme == "https" and not self.secure_cookies:
             raise _named("secure_cookies", "contradicts the https KEYTURN_ISSUER")
