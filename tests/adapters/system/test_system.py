@@ -56,7 +56,7 @@ from keyturn.adapters.system.ids import UuidGenerator
 ids = UuidGenerator()
 ids.user_id()
 child = os.fork()
-print(ids.user_id(), ids.token_id(), flush=True)
+os.write(1, f"{ids.user_id()} {ids.token_id()}\\n".encode())
 if child:
     os.waitpid(child, 0)
 """
