@@ -6,7 +6,8 @@ from keyturn.domain import errors
 
 
 def concrete(root: type[errors.KeyturnError]) -> list[type[errors.KeyturnError]]:
-    children = root.__subclasses__()
+    # A delivery derives errors of its own, which are none of the tree's.
+    children = [child for child in root.__subclasses__() if child.__module__ == errors.__name__]
     return [root] if not children else [leaf for child in children for leaf in concrete(child)]
 
 
