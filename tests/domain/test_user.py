@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
-from keyturn.testing.builders import make_user
 
 from keyturn.domain.errors import InvalidEmail
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, Role, UserStatus, canonical_email
+from keyturn.testing.builders import make_user
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
