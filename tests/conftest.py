@@ -140,7 +140,7 @@ def _execute(url: str, *statements: str) -> None:
     async def execute() -> None:
         database = Database(url, pool_size=1)
         try:
-            await database.run_sync(execute_all)
+            await database.read(execute_all)
         finally:
             await database.dispose()
 

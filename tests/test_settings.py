@@ -183,6 +183,17 @@ def test_what_the_tests_read_is_no_misspelt_setting(monkeypatch: pytest.MonkeyPa
     load_settings()
 
 
+def test_what_kubernetes_sets_for_a_service_of_this_name_is_no_misspelt_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KEYTURN_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("KEYTURN_SERVICE_PORT", "80")
+    monkeypatch.setenv("KEYTURN_SERVICE_PORT_HTTP", "80")
+    monkeypatch.setenv("KEYTURN_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("KEYTURN_PORT_80_TCP_ADDR", "10.0.0.1")
+    load_settings()
+
+
 def test_other_variables_of_the_env_file_are_nobodys_business() -> None:
     Path(".env").write_text("# of another program\nexport OTHER='x'\n")
     load_settings()

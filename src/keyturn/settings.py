@@ -35,8 +35,11 @@ ENV_FILE = ".env"
 DEVELOPMENT_ISSUER = "http://127.0.0.1:8000"
 """Who issues the tokens of a service that nobody has configured."""
 
-# What the tests read, and what an unknown name would otherwise be taken for: a misspelt setting.
-_FOREIGN_NAMES = re.compile(r"KEYTURN_(TEST_.*|WYCHEPROOF_DIR)")
+# Any other unknown name is taken for a misspelt setting.
+_FOREIGN_NAMES = re.compile(
+    r"KEYTURN_(TEST_.*|WYCHEPROOF_DIR"  # read by the tests
+    r"|SERVICE_HOST|SERVICE_PORT.*|PORT|PORT_[0-9]+_.*)"  # set by Kubernetes for a service's name
+)
 
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")

@@ -56,9 +56,9 @@ def test_config_shows_every_setting_with_its_source_and_no_secret(
     (tmp_path / ".env").write_text("KEYTURN_AUDIENCE=api\n")
     environment.setenv("KEYTURN_DATABASE_URL", "postgresql://u:hunter2@db/n")
     shown = keyturn("config").out
-    assert re.search(r"^KEYTURN_AUDIENCE=api +# \.env$", shown, re.MULTILINE)
-    assert re.search(r"^KEYTURN_REFRESH_GRACE=10s +# default$", shown, re.MULTILINE)
-    assert re.search(r"^KEYTURN_DATABASE_URL=\S+@db/n +# environment$", shown, re.MULTILINE)
+    assert re.search(r"^# \.env: .*\nKEYTURN_AUDIENCE=api$", shown, re.MULTILINE)
+    assert re.search(r"^# default: .*\nKEYTURN_REFRESH_GRACE=10s$", shown, re.MULTILINE)
+    assert re.search(r"^# environment: .*\nKEYTURN_DATABASE_URL=\S+@db/n$", shown, re.MULTILINE)
     assert "hunter2" not in shown
 
 

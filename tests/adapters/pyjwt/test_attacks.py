@@ -312,6 +312,8 @@ def test_a_media_type_may_be_spelt_as_rfc_9068_and_7515_allow(forger: Forger, ty
     assert forger.accepted(forger.token({**forger.header, "typ": typ})) == ACCESS
 
 
+# What a token says is judged after the signature, and alike for all: one algorithm is enough.
+
 # --- claims --------------------------------------------------------------------------------------
 
 REQUIRED = [
@@ -329,6 +331,7 @@ REQUIRED = [
 ]
 
 
+@only_es256
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_missing_claim(forger: Forger, name: str) -> None:
     claims = {key: value for key, value in forger.claims.items() if key != name}
@@ -375,6 +378,7 @@ NOT_OUR_UUIDS = [
 NOT_A_TIME = [-1, 253402300800, 10**18, 10**100]
 
 
+@only_es256
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -398,6 +402,7 @@ def test_a_mistyped_claim(forger: Forger, name: str, value: object) -> None:
 NO_JSON_NUMBERS = ["NaN", "Infinity", "-Infinity", "9" * 5000, "01893500100", "0x70DC0000", "+1"]
 
 
+@only_es256
 @pytest.mark.parametrize("number", NO_JSON_NUMBERS)
 @pytest.mark.parametrize("name", ["iat", "exp", "epoch", "unknown"])
 def test_a_number_that_json_does_not_know(forger: Forger, name: str, number: str) -> None:
@@ -405,6 +410,7 @@ def test_a_number_that_json_does_not_know(forger: Forger, name: str, number: str
     forger.refused(forger.token(claims=text.encode()))
 
 
+@only_es256
 @pytest.mark.parametrize("number", ["1893500100.0", "1.8935001e9", "1e999", "-1e999", "9" * 4000])
 @pytest.mark.parametrize("name", ["iat", "exp", "epoch"])
 def test_a_number_that_is_no_count_of_anything(forger: Forger, name: str, number: str) -> None:
@@ -412,6 +418,7 @@ def test_a_number_that_is_no_count_of_anything(forger: Forger, name: str, number
     forger.refused(forger.token(claims=text.encode()))
 
 
+@only_es256
 @pytest.mark.parametrize(
     "issuer",
     [
@@ -428,6 +435,7 @@ def test_another_issuer(forger: Forger, issuer: object) -> None:
     forger.refused(forger.token(claims={**forger.claims, "iss": issuer}))
 
 
+@only_es256
 @pytest.mark.parametrize(
     "audience",
     [
@@ -446,16 +454,19 @@ def test_another_audience(forger: Forger, audience: object) -> None:
     forger.refused(forger.token(claims={**forger.claims, "aud": audience}))
 
 
+@only_es256
 def test_a_list_of_audiences_may_name_ours_among_others(forger: Forger) -> None:
     audiences = ["https://other.example", "https://api.example.com"]
     assert forger.accepted(forger.token(claims={**forger.claims, "aud": audiences})) == ACCESS
 
 
+@only_es256
 @pytest.mark.parametrize("kind", ["refresh", "Access", "access ", "", "id"])
 def test_another_type(forger: Forger, kind: str) -> None:
     forger.refused(forger.token(claims={**forger.claims, "type": kind}))
 
 
+@only_es256
 def test_a_claim_that_nobody_knows_is_ignored(forger: Forger) -> None:
     claims = {**forger.claims, "nbf": 9999999999, "admin": True, "nested": {"deep": [1, 2]}}
     assert forger.accepted(forger.token(claims=claims)) == ACCESS
@@ -483,17 +494,20 @@ def refresh_refused(forger: Forger, header: dict[str, object], claims: dict[str,
     assert caught.value.__context__ is None
 
 
+@only_es256
 def test_the_forgers_own_refresh_token_is_accepted(forger: Forger) -> None:
     token = forger.token({**forger.header, "typ": "rt+jwt"}, REFRESH_CLAIMS)
     assert forger.codec.decode_refresh(Secret(token)).token_id == ACCESS.token_id
 
 
+@only_es256
 @pytest.mark.parametrize("name", REFRESH_CLAIMS)
 def test_a_refresh_token_with_a_missing_claim(forger: Forger, name: str) -> None:
     claims = {key: value for key, value in REFRESH_CLAIMS.items() if key != name}
     refresh_refused(forger, {}, claims)
 
 
+@only_es256
 @pytest.mark.parametrize(
     "change",
     [
@@ -517,17 +531,20 @@ def test_a_refresh_token_with_a_wrong_claim(forger: Forger, change: dict[str, ob
     refresh_refused(forger, {}, {**REFRESH_CLAIMS, **change})
 
 
+@only_es256
 @pytest.mark.parametrize("typ", ["at+jwt", "JWT", "", None])
 def test_a_refresh_token_with_another_typ(forger: Forger, typ: str | None) -> None:
     refresh_refused(forger, {"typ": typ}, REFRESH_CLAIMS)
 
 
+@only_es256
 def test_an_access_token_dressed_up_as_a_refresh_token(forger: Forger) -> None:
     refresh_refused(forger, {}, dict(forger.claims))
     refresh_refused(forger, {}, {**forger.claims, "type": "refresh"})
     refresh_refused(forger, {"typ": "at+jwt"}, {**forger.claims, **REFRESH_CLAIMS})
 
 
+@only_es256
 def test_a_refresh_token_dressed_up_as_an_access_token(forger: Forger) -> None:
     forger.refused(forger.token(claims=REFRESH_CLAIMS))
     forger.refused(forger.token(claims={**REFRESH_CLAIMS, "type": "access"}))
@@ -537,6 +554,7 @@ def test_a_refresh_token_dressed_up_as_an_access_token(forger: Forger) -> None:
 # --- JSON ----------------------------------------------------------------------------------------
 
 
+@only_es256
 @pytest.mark.parametrize("name", [*REQUIRED, "permissions", "scope", "unknown"])
 def test_a_claim_that_stands_twice(forger: Forger, name: str) -> None:
     value = json.dumps(forger.claims.get(name, 1))
@@ -551,11 +569,13 @@ def test_a_claim_that_stands_twice(forger: Forger, name: str) -> None:
         forger.refused(forger.token(claims=repeated.encode()))
 
 
+@only_es256
 def test_a_claim_that_stands_twice_deep_inside(forger: Forger) -> None:
     body = json.dumps(forger.claims)[1:-1]
     forger.refused(forger.token(claims=f'{{{body}, "x": [{{"y": 1, "y": 2}}]}}'.encode()))
 
 
+@only_es256
 @pytest.mark.parametrize("name", ["alg", "kid", "typ"])
 def test_a_header_parameter_that_stands_twice(forger: Forger, name: str) -> None:
     body = json.dumps(forger.header)[1:-1]
@@ -568,6 +588,7 @@ def test_a_header_parameter_that_stands_twice(forger: Forger, name: str) -> None
         forger.refused(forger.token(repeated.encode()))
 
 
+@only_es256
 @pytest.mark.parametrize(
     "garbled",
     [
@@ -622,6 +643,7 @@ def test_json_that_is_no_json_object_in_utf_8(
     forger.refused(forger.token(claims=garbled(json.dumps(forger.claims))))
 
 
+@only_es256
 @pytest.mark.parametrize("opening", ["[", '{"a":', "[{"], ids=["lists", "objects", "both"])
 def test_a_bomb_of_nested_json(forger: Forger, opening: str) -> None:
     bomb = opening.encode() * (5500 // len(opening))

@@ -1,8 +1,11 @@
 """The machine's clock and ids."""
 
 import os
+import subprocess
+import sys
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from keyturn.adapters.system.clock import SystemClock
 from keyturn.adapters.system.ids import UuidGenerator
@@ -45,18 +48,27 @@ def test_token_ids_are_random_throughout() -> None:
 
 
 def test_a_forked_worker_makes_ids_of_its_own() -> None:
-    ids = UuidGenerator()
-    ids.user_id()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(writer, ids.user_id().bytes[6:] + ids.token_id().bytes)
-        os._exit(0)
-    mine = ids.user_id().bytes[6:] + ids.token_id().bytes
+    # In a process of its own: this one may have threads, which a fork would not take along.
+    script = """
+import os
+from keyturn.adapters.system.ids import UuidGenerator
+
+ids = UuidGenerator()
+ids.user_id()
+child = os.fork()
+os.write(1, f"{ids.user_id()} {ids.token_id()}\\n".encode())
+if child:
     os.waitpid(child, 0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        theirs = pipe.read()
-    assert len(theirs) == len(mine) == 26
-    assert theirs[2:10] != mine[2:10]
-    assert theirs[10:] != mine[10:]
+"""
+    source = Path(__file__).parents[3] / "src"
+    finished = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    parent, child = (line.split() for line in finished.stdout.splitlines())
+    # The last 62 bits of a UUIDv7 are random; the time before them may be the same.
+    assert parent[0][19:] != child[0][19:]
+    assert parent[1] != child[1]

@@ -1,5 +1,7 @@
 """From a database URL to an engine."""
 
+import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -71,7 +73,7 @@ def create_engine(
         }
     else:
         driver_url = URL.create("sqlite+aiosqlite", database=str(file))
-        connect_args = {"timeout": statement_timeout}
+        connect_args = {"timeout": statement_timeout, "factory": _SqliteConnection}
     engine = create_async_engine(
         driver_url,
         connect_args=connect_args,
@@ -99,6 +101,20 @@ def transactional(engine: AsyncEngine) -> AsyncEngine:
 def _begin_immediate(connection: Connection) -> None:
     # Who begins by reading may find that another has begun to write, and can't write any more.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+class _SqliteConnection(sqlite3.Connection):
+    """Ends its transaction when it is closed.
+
+    SQLite itself does not while a statement of the connection exists, and the traceback of a
+    cancelled commit may hold one: nobody could write to the file for as long.
+    """
+
+    def close(self) -> None:
+        """Roll back and close."""
+        with suppress(sqlite3.Error):
+            self.rollback()
+        super().close()
 
 
 def _prepare_sqlite_connection(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -2,8 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Update, bindparam, case, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Update, bindparam, case, insert, or_, select, update
 
 from keyturn.adapters.sqlalchemy.database import Database, Parameters, SqlRow, StagedWrite
 from keyturn.adapters.sqlalchemy.tables import UtcTimestamp, refresh_tokens, users
@@ -153,8 +152,8 @@ class SqlFamilyRepository(FamilyRepository):
             "revoke_reason": family.revoke_reason,
         }
 
-        async def apply(connection: AsyncConnection) -> None:
-            await connection.execute(_INSERT, values)
+        def apply(connection: Connection) -> None:
+            connection.execute(_INSERT, values)
 
         self._staged.append(StagedWrite(apply, is_single_statement=True))
 
@@ -165,8 +164,8 @@ class SqlFamilyRepository(FamilyRepository):
             "generation_before": family.generation - 1,
         }
 
-        async def apply(connection: AsyncConnection) -> None:
-            saved = await connection.execute(_ROTATE, values)
+        def apply(connection: Connection) -> None:
+            saved = connection.execute(_ROTATE, values)
             if saved.rowcount != 1:
                 raise StaleFamily
 
@@ -195,8 +194,8 @@ class SqlFamilyRepository(FamilyRepository):
     ) -> None:
         values = {**of_which, "revoked_at": at, "revoke_reason": reason.value}
 
-        async def apply(connection: AsyncConnection) -> None:
-            await connection.execute(statement, values)
+        def apply(connection: Connection) -> None:
+            connection.execute(statement, values)
 
         self._staged.append(StagedWrite(apply, is_single_statement=True))
 

@@ -62,7 +62,7 @@ async def current_revision(database: Database) -> str | None:
     def read(connection: Connection) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
-    return await database.run_sync(read)
+    return await database.read(read)
 
 
 @cache

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, ScalarSelect, bindparam, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import JSON, Connection, ScalarSelect, bindparam, delete, insert, select, update
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -136,9 +135,9 @@ class SqlUserRepository(UserRepository):
         """Stage a new user."""
         values = _values(user) | {"id": user.id, "created_at": user.created_at}
 
-        async def apply(connection: AsyncConnection) -> None:
-            await connection.execute(_INSERT, values)
-            await _give_roles(connection, user)
+        def apply(connection: Connection) -> None:
+            connection.execute(_INSERT, values)
+            _give_roles(connection, user)
 
         self._staged.append(StagedWrite(apply, is_single_statement=False))
 
@@ -146,15 +145,15 @@ class SqlUserRepository(UserRepository):
         """Stage the next version of a user."""
         values = _values(user) | {"user_id": user.id, "version_before": user.version - 1}
 
-        async def apply(connection: AsyncConnection) -> None:
-            saved = await connection.execute(_UPDATE, values)
+        def apply(connection: Connection) -> None:
+            saved = connection.execute(_UPDATE, values)
             if saved.rowcount != 1:
                 raise StaleUser
             # Nobody changes the user's roles in between: the update holds the row until the end.
-            stored_names = await connection.scalars(_ROLE_NAMES, {"user_id": user.id})
+            stored_names = connection.scalars(_ROLE_NAMES, {"user_id": user.id})
             if set(stored_names) != user.role_names:
-                await connection.execute(_REMOVE_ROLES, {"owner_id": user.id})
-                await _give_roles(connection, user)
+                connection.execute(_REMOVE_ROLES, {"owner_id": user.id})
+                _give_roles(connection, user)
 
         self._staged.append(StagedWrite(apply, is_single_statement=False))
 
@@ -186,7 +185,7 @@ def _values(user: User) -> dict[str, object]:
     }
 
 
-async def _give_roles(connection: AsyncConnection, user: User) -> None:
+def _give_roles(connection: Connection, user: User) -> None:
     if user.roles:
         names = sorted(user.role_names)
-        await connection.execute(_GIVE_ROLES, {"owner_id": user.id, "names": names})
+        connection.execute(_GIVE_ROLES, {"owner_id": user.id, "names": names})

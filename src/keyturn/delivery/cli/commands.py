@@ -63,10 +63,9 @@ def build_command_line(operations: Operations) -> typer.Typer:
     @cli.command()
     def config() -> None:
         """Show every setting, its value and its source; secrets are masked."""
-        settings = list(operations.settings())
-        width = max(len(f"{setting.name}={setting.value}") for setting in settings)
-        for setting in settings:
-            print(f"{f'{setting.name}={setting.value}':{width}}  # {setting.source}")
+        for setting in operations.settings():
+            print(f"# {setting.source}: {setting.description}")
+            print(f"{'' if setting.value else '# '}{setting.name}={setting.value}")
 
     @cli.command()
     def doctor() -> None:

@@ -43,6 +43,10 @@ class ShownSetting(Protocol):
     def source(self) -> str:
         """Where the value comes from."""
 
+    @property
+    def description(self) -> str:
+        """What it is for."""
+
 
 class Operations(Protocol):
     """What each command does; any of them may raise `Refusal`."""
