@@ -1,5 +1,7 @@
 """From use-cases and options to an app."""
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
@@ -9,8 +11,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from keyturn.delivery.http import (
     docs,
+    routes_admin,
     routes_auth,
     routes_health,
+    routes_metrics,
     routes_oauth,
     routes_sessions,
     routes_users,
@@ -21,7 +25,9 @@ from keyturn.delivery.http.middleware import (
     DefaultHeadersMiddleware,
     UnexpectedErrorMiddleware,
 )
+from keyturn.delivery.http.observation import ObservationMiddleware, RequestObserver
 from keyturn.delivery.http.openapi import DescribedApp
+from keyturn.delivery.http.routes_metrics import MetricsPage
 from keyturn.delivery.http.services import HttpOptions, Services
 
 _DESCRIPTION = """\
@@ -36,13 +42,19 @@ _TAGS = [
     {"name": "Signing in", "description": "Accounts, tokens, and who a token belongs to."},
     {"name": "Profile", "description": "What somebody may see and change of themselves."},
     {"name": "Sessions", "description": "Where somebody is logged in."},
+    {"name": "Administration", "description": "What operators may see and change of everybody."},
     {"name": "OAuth 2", "description": "The same logins for OAuth 2 clients."},
     {"name": "Operations", "description": "For whoever runs the service."},
 ]
 
 
 def build_app(
-    services: Services, options: HttpOptions, *, lifespan: Lifespan[FastAPI] | None = None
+    services: Services,
+    options: HttpOptions,
+    *,
+    lifespan: Lifespan[FastAPI] | None = None,
+    observers: Sequence[RequestObserver] = (),
+    metrics: MetricsPage | None = None,
 ) -> FastAPI:
     """Return the app that offers `services` over HTTP.
 
@@ -52,6 +64,8 @@ def build_app(
         services: the use-cases.
         options: what the deployment chooses about the wire.
         lifespan: opens and closes what the use-cases work with.
+        observers: who is told of each request when it is over.
+        metrics: what `/metrics` answers; None for no such route.
 
     Raises:
         ValueError: `allowed_origins` has a wildcard, which with cookies would let every site in.
@@ -68,7 +82,7 @@ def build_app(
         # A redirect would send passwords to wherever the Host header says.
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
-        middleware=_middleware(options),
+        middleware=_middleware(options, observers),
         lifespan=lifespan,
     )
     app.state.keyturn = services
@@ -78,11 +92,15 @@ def build_app(
         routes_auth,
         routes_users,
         routes_sessions,
+        routes_admin,
         routes_oauth,
         routes_health,
         docs,
     ):
         app.include_router(module.router)
+    if metrics is not None:
+        app.state.keyturn_metrics = metrics
+        app.include_router(routes_metrics.router)
     return app
 
 
@@ -90,7 +108,7 @@ def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _middleware(options: HttpOptions) -> list[Middleware]:
+def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> list[Middleware]:
     """Return what stands around every request, the outermost first."""
     stack = [
         Middleware(DefaultHeadersMiddleware),
@@ -103,11 +121,13 @@ def _middleware(options: HttpOptions) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=options.allowed_origins,
             allow_credentials=True,
-            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
             allow_headers=("Authorization", "Content-Type", "X-Requested-With", "X-Request-ID"),
             expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate"),
         )
         stack.insert(1, cors)
+    if observers:
+        stack.insert(0, Middleware(ObservationMiddleware, observers=observers))
     if options.trusted_proxies:
         proxies = Middleware(ProxyHeadersMiddleware, trusted_hosts=list(options.trusted_proxies))
         stack.insert(0, proxies)

@@ -19,6 +19,7 @@ from fastapi.openapi.models import OAuth2, OAuthFlowPassword, OAuthFlows
 from fastapi.security.base import SecurityBase
 from starlette.types import Scope
 
+from keyturn.delivery.http.observation import note_subject
 from keyturn.delivery.http.request_ids import request_id
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.domain.errors import AuthenticationRequired, InvalidAccessToken, PermissionDenied
@@ -67,10 +68,14 @@ def principal_of(request: Request) -> Principal | None:
         InvalidAccessToken: what was presented is not good.
     """
     token = presented_access_token(request.scope)
-    return None if token is None else services_of(request).authenticate_access.execute(token)
+    if token is None:
+        return None
+    principal = services_of(request).authenticate_access.execute(token)
+    note_subject(request.scope, principal.user_id)
+    return principal
 
 
-class _AccessTokenScheme(SecurityBase):
+class AccessTokenScheme(SecurityBase):
     """What OpenAPI says about access tokens, and Swagger's Authorize button with it."""
 
     def __init__(self) -> None:
@@ -86,7 +91,7 @@ class _AccessTokenScheme(SecurityBase):
         )
 
 
-class _RequiredPrincipal(_AccessTokenScheme):
+class _RequiredPrincipal(AccessTokenScheme):
     async def __call__(self, request: Request) -> Principal:
         principal = principal_of(request)
         if principal is None:
@@ -94,7 +99,7 @@ class _RequiredPrincipal(_AccessTokenScheme):
         return principal
 
 
-class _OptionalPrincipal(_AccessTokenScheme):
+class _OptionalPrincipal(AccessTokenScheme):
     async def __call__(self, request: Request) -> Principal | None:
         return principal_of(request)
 

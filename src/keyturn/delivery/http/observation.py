@@ -1,0 +1,134 @@
+"""What is to be known of every request: measured once, told to whoever listens."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from time import perf_counter
+from typing import Protocol
+from uuid import UUID
+
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from keyturn.delivery.http.request_ids import request_id
+
+NO_ROUTE = "(none)"
+"""Stands for the route where none has the path; the path itself may hold anything."""
+
+CLIENT_GONE = 499
+"""Stands for the status where the client left before there was one, as nginx has it."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SUBJECT = "keyturn.subject"
+
+_log = logging.getLogger("keyturn.request")
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRequest:
+    """A request that has been answered, with nothing in it that a client could hide a secret in.
+
+    Attributes:
+        method: one of HTTP's own, or `OTHER`.
+        route: the template, such as `/v1/sessions/{session_id}`, or `(none)`.
+        seconds: from the first header to the last byte of the answer.
+        subject: the user who was recognised, None if nobody was.
+    """
+
+    request_id: str
+    method: str
+    route: str
+    status: int
+    seconds: float
+    subject: UUID | None
+    client_ip: str | None
+
+
+class RequestObserver(Protocol):
+    """Told of every request when it is over; must neither block nor raise."""
+
+    @abstractmethod
+    def request_finished(self, request: FinishedRequest) -> None:
+        """Take note."""
+
+
+class RequestLog(RequestObserver):
+    """Writes one line for each request."""
+
+    def request_finished(self, request: FinishedRequest) -> None:
+        """Write the line; what failed for a fault of ours is an error."""
+        level = logging.ERROR if request.status >= 500 else logging.INFO
+        if not _log.isEnabledFor(level):
+            return
+        _log.log(
+            level,
+            "request",
+            extra={
+                "request_id": request.request_id,
+                "method": request.method,
+                "route": request.route,
+                "status": request.status,
+                "duration_ms": round(request.seconds * 1000, 2),
+                "subject": None if request.subject is None else str(request.subject),
+                "client_ip": request.client_ip,
+            },
+        )
+
+
+class ObservationMiddleware:
+    """Measures each request and tells the observers."""
+
+    def __init__(self, app: ASGIApp, observers: Sequence[RequestObserver]) -> None:
+        """Tell `observers`."""
+        self._app = app
+        self._observers = tuple(observers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and tell."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = CLIENT_GONE
+        began = perf_counter()
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        finally:
+            finished = FinishedRequest(
+                request_id=request_id(scope),
+                method=scope["method"] if scope["method"] in _METHODS else "OTHER",
+                route=_template(scope),
+                status=status,
+                seconds=perf_counter() - began,
+                subject=scope.get(_SUBJECT),
+                client_ip=client_ip(scope),
+            )
+            for observer in self._observers:
+                observer.request_finished(finished)
+
+
+def note_subject(scope: Scope, user_id: UUID) -> None:
+    """Let whoever observes the request know whose it is."""
+    scope[_SUBJECT] = user_id
+
+
+def client_ip(scope: Scope) -> str | None:
+    """Return the address that the request came from, None where what is given is none."""
+    client = scope.get("client")
+    try:
+        return str(ip_address(client[0])) if client else None
+    except ValueError:
+        return None
+
+
+def _template(scope: Scope) -> str:
+    route = scope.get("route")
+    return route.path_format if isinstance(route, Route) else NO_ROUTE
