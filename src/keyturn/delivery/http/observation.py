@@ -1,12 +1,10 @@
 """What is to be known of every request: measured once, told to whoever listens."""
 
 import logging
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from time import perf_counter
-from typing import Protocol
 from uuid import UUID
 
 from starlette.routing import Route
@@ -46,35 +44,28 @@ class FinishedRequest:
     client_ip: str | None
 
 
-class RequestObserver(Protocol):
-    """Told of every request when it is over; must neither block nor raise."""
-
-    @abstractmethod
-    def request_finished(self, request: FinishedRequest) -> None:
-        """Take note."""
+RequestObserver = Callable[[FinishedRequest], None]
+"""Told of every request when it is over; must neither block nor raise."""
 
 
-class RequestLog(RequestObserver):
-    """Writes one line for each request."""
-
-    def request_finished(self, request: FinishedRequest) -> None:
-        """Write the line; what failed for a fault of ours is an error."""
-        level = logging.ERROR if request.status >= 500 else logging.INFO
-        if not _log.isEnabledFor(level):
-            return
-        _log.log(
-            level,
-            "request",
-            extra={
-                "request_id": request.request_id,
-                "method": request.method,
-                "route": request.route,
-                "status": request.status,
-                "duration_ms": round(request.seconds * 1000, 2),
-                "subject": None if request.subject is None else str(request.subject),
-                "client_ip": request.client_ip,
-            },
-        )
+def log_request(request: FinishedRequest) -> None:
+    """Write the one line that each request gets; what failed for a fault of ours is an error."""
+    level = logging.ERROR if request.status >= 500 else logging.INFO
+    if not _log.isEnabledFor(level):
+        return
+    _log.log(
+        level,
+        "request",
+        extra={
+            "request_id": request.request_id,
+            "method": request.method,
+            "route": request.route,
+            "status": request.status,
+            "duration_ms": round(request.seconds * 1000, 2),
+            "subject": None if request.subject is None else str(request.subject),
+            "client_ip": request.client_ip,
+        },
+    )
 
 
 class ObservationMiddleware:
@@ -112,7 +103,7 @@ class ObservationMiddleware:
                 client_ip=client_ip(scope),
             )
             for observer in self._observers:
-                observer.request_finished(finished)
+                observer(finished)
 
 
 def note_subject(scope: Scope, user_id: UUID) -> None:

@@ -10,7 +10,7 @@ class MetricsPage(Protocol):
     """All figures as they are now."""
 
     @abstractmethod
-    def render(self) -> bytes:
+    async def render(self) -> bytes:
         """Return them as text."""
 
     @property
@@ -31,4 +31,4 @@ router = APIRouter(tags=["Operations"])
 async def metrics(request: Request) -> Response:
     """Return the figures of all workers of this machine; none of them speaks of one person."""
     page: MetricsPage = request.app.state.keyturn_metrics
-    return Response(page.render(), media_type=page.content_type)
+    return Response(await page.render(), media_type=page.content_type)

@@ -1,0 +1,109 @@
+"""Counts what the use-cases do, around them, so that they need not know that they are counted."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from keyturn.domain.events import AuditEvent
+from keyturn.domain.ids import EventId
+from keyturn.ports.persistence import (
+    AuditFilter,
+    AuditTrail,
+    FamilyRepository,
+    RevocationWriter,
+    RoleRepository,
+    UnitOfWork,
+    UserRepository,
+)
+from keyturn.use_cases.rotate_refresh import (
+    RefreshOutcome,
+    RotateRefresh,
+    RotateRefreshCommand,
+    RotateRefreshResult,
+)
+
+EventCounter = Callable[[AuditEvent], None]
+"""Told of each audit event that has been committed."""
+
+
+class CountingUnitOfWork(UnitOfWork):
+    """Another unit of work, whose audit events are counted once they are committed."""
+
+    def __init__(self, inner: UnitOfWork, count: EventCounter) -> None:
+        """Do what `inner` does, and tell `count`."""
+        self._inner = inner
+        self._count = count
+        self._audit = _WatchedTrail(inner.audit)
+
+    @property
+    def users(self) -> UserRepository:
+        """The users."""
+        return self._inner.users
+
+    @property
+    def roles(self) -> RoleRepository:
+        """The roles."""
+        return self._inner.roles
+
+    @property
+    def families(self) -> FamilyRepository:
+        """The families."""
+        return self._inner.families
+
+    @property
+    def revocations(self) -> RevocationWriter:
+        """The revocations."""
+        return self._inner.revocations
+
+    @property
+    def audit(self) -> AuditTrail:
+        """The audit trail."""
+        return self._audit
+
+    async def commit(self) -> None:
+        """Commit, then count."""
+        await self._inner.commit()
+        for event in self._audit.staged:
+            self._count(event)
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._inner.__aexit__(exc_type, exc, traceback)
+
+
+class CountingRotateRefresh(RotateRefresh):
+    """The use-case, whose outcomes are counted: a rotation is too common to be audited."""
+
+    def __init__(self, inner: RotateRefresh, count: Callable[[RefreshOutcome], None]) -> None:
+        """Do what `inner` does, and tell `count`."""
+        self._inner = inner
+        self._count = count
+
+    async def execute(self, command: RotateRefreshCommand) -> RotateRefreshResult:
+        """Refresh, then count."""
+        result = await self._inner.execute(command)
+        self._count(result.outcome)
+        return result
+
+
+class _WatchedTrail(AuditTrail):
+    def __init__(self, inner: AuditTrail) -> None:
+        self._inner = inner
+        self.staged: list[AuditEvent] = []
+
+    def add(self, event: AuditEvent) -> None:
+        self._inner.add(event)
+        self.staged.append(event)
+
+    async def list_page(
+        self, which: AuditFilter, *, before: EventId | None, limit: int
+    ) -> list[AuditEvent]:
+        return await self._inner.list_page(which, before=before, limit=limit)

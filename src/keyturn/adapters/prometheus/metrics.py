@@ -1,0 +1,157 @@
+"""What is counted and measured, and how it is told."""
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from keyturn.domain.events import AuditEvent, AuditEventType
+from keyturn.use_cases.revocation_replica import RevocationReplica
+from keyturn.use_cases.rotate_refresh import RefreshOutcome
+
+SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the folder where the workers of one machine put their figures together.
+
+prometheus-client looks at it when it is imported. Unset, each process knows its own figures only.
+"""
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_LIVE_FILE = re.compile(r"gauge_live[a-z]+_([0-9]+)\.db")
+
+
+class HashingQueue(Protocol):
+    """How busy the hashing of passwords is."""
+
+    @property
+    def running(self) -> int:
+        """Hashes being computed now."""
+
+    @property
+    def waiting(self) -> int:
+        """Hashes that wait for a thread."""
+
+
+class PrometheusMetrics:
+    """The figures of one app, in a registry of its own."""
+
+    content_type = CONTENT_TYPE_LATEST
+    """The media type of `render`."""
+
+    def __init__(self, hashing: HashingQueue, replica: RevocationReplica) -> None:
+        """Count from zero; read `hashing` and `replica` whenever they are told."""
+        self._hashing = hashing
+        self._replica = replica
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "keyturn_http_requests",
+            "Requests, by method, route template and status.",
+            ("method", "route", "status"),
+            registry=registry,
+        )
+        self._durations = Histogram(
+            "keyturn_http_request_duration_seconds",
+            "How long requests took.",
+            ("method", "route"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._logins = Counter(
+            "keyturn_logins",
+            "Logins: succeeded, or why not.",
+            ("result",),
+            registry=registry,
+        )
+        self._refreshes = Counter(
+            "keyturn_refreshes",
+            "Refreshes: rotated, replayed (a retry in time) or reuse_detected (the session ended).",
+            ("outcome",),
+            registry=registry,
+        )
+        self._hashes = Gauge(
+            "keyturn_password_hashes",
+            "Password hashes running, and waiting for a thread.",
+            ("state",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._followed = Gauge(
+            "keyturn_revocations_followed_timestamp_seconds",
+            "When the revocation list was last looked at; of several workers, the one behind most.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._revocations = Gauge(
+            "keyturn_revocations",
+            "Revocations that still matter, as this machine knows them.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that is over."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._durations.labels(method, route).observe(seconds)
+
+    def count_event(self, event: AuditEvent) -> None:
+        """Count what the audit trail has been told, where it is a login or a reuse."""
+        match event.type:
+            case AuditEventType.LOGIN_SUCCEEDED:
+                self._logins.labels("succeeded").inc()
+            case AuditEventType.LOGIN_FAILED:
+                self._logins.labels(event.details["reason"]).inc()
+            case AuditEventType.REUSE_DETECTED:
+                self._refreshes.labels("reuse_detected").inc()
+            case _:
+                pass
+
+    def count_refresh(self, outcome: RefreshOutcome) -> None:
+        """Count a refresh that gave tokens."""
+        self._refreshes.labels(outcome.value).inc()
+
+    async def read_gauges(self) -> None:
+        """Write down what changes by itself, so that other workers can tell it too."""
+        self._hashes.labels("running").set(self._hashing.running)
+        self._hashes.labels("waiting").set(self._hashing.waiting)
+        self._revocations.set(len(self._replica))
+        age = self._replica.age()
+        # Prometheus takes the age from the time, which also shows a worker that hangs.
+        self._followed.set(0 if age is None else time.time() - age.total_seconds())
+
+    async def render(self) -> bytes:
+        """Return all figures as they are now."""
+        await self.read_gauges()
+        folder = os.environ.get(SHARED_FOLDER_VARIABLE)
+        if folder is None:
+            return generate_latest(self._registry)
+        _forget_the_dead(Path(folder))
+        of_all_workers = CollectorRegistry()
+        MultiProcessCollector(of_all_workers, folder)  # type: ignore[no-untyped-call] # as it is
+        return generate_latest(of_all_workers)
+
+    def close(self) -> None:
+        """Take back what is only true while the process lives."""
+        if SHARED_FOLDER_VARIABLE in os.environ:
+            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call] # as it is
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove the gauges of workers that were killed, which could not do it themselves."""
+    for file in folder.iterdir():
+        found = _LIVE_FILE.fullmatch(file.name)
+        if found and not _lives(int(found[1])):
+            file.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

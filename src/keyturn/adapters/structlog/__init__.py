@@ -1,0 +1,1 @@
+"""Log lines through structlog, whoever writes them."""

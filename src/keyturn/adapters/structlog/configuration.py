@@ -1,0 +1,133 @@
+"""How every line that the process logs is written: as JSON, or for a person at a terminal."""
+
+import logging
+import sys
+from collections.abc import Iterable
+from traceback import FrameSummary, StackSummary, walk_tb
+from types import TracebackType
+from typing import Literal
+
+import structlog
+from structlog.typing import EventDict, ExcInfo, Processor
+
+_OURS = "keyturn."
+
+_BEFORE_RENDERING: tuple[Processor, ...] = (
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def logging_configuration(
+    shape: Literal["json", "console"] | None, level: str
+) -> dict[str, object]:
+    """Return what `logging.config.dictConfig` is to be given, in each process that serves.
+
+    The standard library's logging stays what everybody writes to; structlog shapes the lines.
+    What libraries log is kept to warnings, however low the level: at a lower one, drivers quote
+    the values of their statements.
+
+    Args:
+        shape: None for console on a terminal and JSON elsewhere.
+        level: the lowest level of keyturn's own lines and of the server's: `debug`, `info`,
+            `warning` or `error`.
+    """
+    shape = shape or ("console" if sys.stderr.isatty() else "json")
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"default": {"()": f"{__name__}.{shape}_formatter"}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "default",
+                "stream": "ext://sys.stderr",
+            }
+        },
+        "root": {"level": _at_least("warning", level), "handlers": ["stderr"]},
+        "loggers": {
+            "keyturn": {"level": level.upper()},
+            "alembic": {"level": _at_least("info", level)},
+            "uvicorn": {"level": _at_least("info", level)},
+        },
+    }
+
+
+def json_formatter() -> logging.Formatter:
+    """Return what makes one JSON object of each line."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_BEFORE_RENDERING,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _tell_exception,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+
+
+def console_formatter() -> logging.Formatter:
+    """Return what makes lines that a person reads."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_BEFORE_RENDERING,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _tell_exception,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+    )
+
+
+def told_exception(error: BaseException) -> str:
+    """Return where an exception and its causes came from, without what they quote.
+
+    The text of an exception may hold what it was raised for, such as a password that could not be
+    encoded; only those that keyturn writes itself are known to hold no secret. So the others are
+    told by their kind and their place, and local variables not at all.
+    """
+    parts = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        parts.append(_told_alone(current))
+        if current.__cause__ is not None or current.__suppress_context__:
+            current = current.__cause__
+        else:
+            current = current.__context__
+    return "\ncaused by ".join(parts)
+
+
+def _told_alone(error: BaseException) -> str:
+    cls = type(error)
+    kind = (
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    )
+    text = f": {error}" if cls.__module__.startswith(_OURS) else ""
+    within = ""
+    if isinstance(error, BaseExceptionGroup):
+        within = "".join(f"\nwithin it {told_exception(each)}" for each in error.exceptions)
+    return f"{kind}{text}\n{''.join(_frames(error.__traceback__))}".rstrip() + within
+
+
+def _frames(traceback: TracebackType | None) -> Iterable[str]:
+    frame: FrameSummary
+    for frame in StackSummary.extract(walk_tb(traceback), lookup_lines=False):
+        yield f"  {frame.filename}:{frame.lineno} {frame.name}\n"
+
+
+def _tell_exception(_logger: object, _method: str, event: EventDict) -> EventDict:
+    found: ExcInfo | BaseException | bool | None = event.pop("exc_info", None)
+    if found is True:
+        found = sys.exc_info()[1]
+    if isinstance(found, tuple):
+        found = found[1]
+    if isinstance(found, BaseException):
+        event["exception"] = told_exception(found)
+    return event
+
+
+def _at_least(lowest: str, level: str) -> str:
+    numbers = logging.getLevelNamesMapping()
+    return max(lowest.upper(), level.upper(), key=lambda name: numbers[name])
