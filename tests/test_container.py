@@ -151,10 +151,55 @@ async def test_an_app_is_not_ready_before_its_database_is_migrated(settings: Set
     async with app.router.lifespan_context(app), client_of(app) as client:
         with pytest.raises(StoreUnavailable):
             await app.state.keyturn.readiness["migrations"]()
-        assert (await client.get("/health/ready")).status_code == 503
+        unready = await client.get("/health/ready")
+        assert unready.status_code == 503
+        assert unready.json()["failing"] == ["migrations", "revocations"]
         assert (await client.get("/health/live")).status_code == 200
         await migrate(settings.used_database_url)
+        await app.state.keyturn.readiness["migrations"]()
+
+
+async def test_an_app_is_ready_when_it_begins_to_serve(settings: Settings) -> None:
+    app = await migrated_app(settings)
+    async with app.router.lifespan_context(app), client_of(app) as client:
         assert (await client.get("/health/ready")).status_code == 200
+
+
+async def test_metrics_are_there_unless_they_are_turned_off(tmp_path: Path) -> None:
+    app = await migrated_app(cheap_settings(tmp_path))
+    async with client_of(app) as client:
+        assert "keyturn_revocations" in (await client.get("/metrics")).text
+    app = await migrated_app(cheap_settings(tmp_path, metrics=False))
+    async with client_of(app) as client:
+        assert (await client.get("/metrics")).status_code == 404
+
+
+async def test_what_the_use_cases_do_is_counted(settings: Settings) -> None:
+    app = await migrated_app(settings)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        await client.post("/v1/auth/register", json=PERSON)
+        await client.post("/v1/auth/login", json=PERSON | {"password": "not the right one"})
+        old = (await client.post("/v1/auth/login", json=PERSON)).json()["refresh_token"]
+        for _ in range(3):
+            # The first rotates; the others come in time to be answered with the same again.
+            new = await client.post("/v1/auth/refresh", json={"refresh_token": old})
+        await client.post("/v1/auth/refresh", json={"refresh_token": new.json()["refresh_token"]})
+        assert (
+            await client.post("/v1/auth/refresh", json={"refresh_token": old})
+        ).status_code == 401
+        told = (await client.get("/metrics")).text
+    for line in (
+        'keyturn_http_requests_total{method="POST",route="/v1/auth/register",status="201"} 1.0',
+        'keyturn_http_request_duration_seconds_count{method="POST",route="/v1/auth/login"} 2.0',
+        'keyturn_logins_total{result="succeeded"} 1.0',
+        'keyturn_logins_total{result="wrong_password"} 1.0',
+        'keyturn_refreshes_total{outcome="rotated"} 2.0',
+        'keyturn_refreshes_total{outcome="replayed"} 2.0',
+        'keyturn_refreshes_total{outcome="reuse_detected"} 1.0',
+        'keyturn_password_hashes{state="running"} 0.0',
+        "keyturn_revocations 1.0",
+    ):
+        assert line in told.splitlines()
 
 
 async def migrated_app(settings: Settings) -> FastAPI:

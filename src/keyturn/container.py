@@ -1,10 +1,15 @@
 """Who gets what, read top to bottom: settings, policies, adapters, use-cases, what routes call."""
 
+import os
+import secrets
+import socket
 from functools import partial
 
 from dependency_injector import containers, providers
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
+from keyturn.adapters.prometheus.counting import CountingRotateRefresh, CountingUnitOfWork
+from keyturn.adapters.prometheus.metrics import PrometheusMetrics
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.key_files import ensure_key
 from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
@@ -16,6 +21,9 @@ from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.adapters.system.clock import SystemClock
 from keyturn.adapters.system.ids import UuidGenerator
 from keyturn.adapters.zxcvbn.blocklist import CommonPasswords
+from keyturn.delivery.background.follow_revocations import FollowRevocations
+from keyturn.delivery.background.purge_regularly import PurgeRegularly
+from keyturn.delivery.cli.operations import Administration
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.settings import Settings
 from keyturn.use_cases.assign_roles import AssignRoles
@@ -42,6 +50,11 @@ from keyturn.use_cases.revoke_family import RevokeFamily
 from keyturn.use_cases.rotate_refresh import RotateRefresh
 from keyturn.use_cases.token_pair import TokenIssuer
 from keyturn.use_cases.update_profile import UpdateProfile
+
+
+def _this_process() -> str:
+    """Return a name that no other process has, on this machine or another."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
 
 
 class Container(containers.DeclarativeContainer):
@@ -77,13 +90,19 @@ class Container(containers.DeclarativeContainer):
         clock,
         settings.provided.revocation_max_staleness,
     )
-    unit_of_work = providers.Factory(SqlUnitOfWork, database, revocations.provided.apply)
     hasher = providers.Singleton(
         Argon2PasswordHasher,
         argon2_parameters,
         threads=settings.provided.hashing_threads,
         queue_size=settings.provided.hashing_queue,
     )
+    metrics = providers.Singleton(PrometheusMetrics, hasher, revocations)
+    unit_of_work = providers.Factory(
+        CountingUnitOfWork,
+        providers.Factory(SqlUnitOfWork, database, revocations.provided.apply),
+        metrics.provided.count_event,
+    )
+    housekeeping = providers.Singleton(SqlHousekeeping, database)
     blocklist = providers.Singleton(CommonPasswords)
     key_ring = providers.Singleton(
         ensure_key,
@@ -116,7 +135,11 @@ class Container(containers.DeclarativeContainer):
         session_policy,
     )
     rotate_refresh = providers.Singleton(
-        RotateRefresh, unit_of_work.provider, codec, tokens, clock, ids, session_policy
+        CountingRotateRefresh,
+        providers.Singleton(
+            RotateRefresh, unit_of_work.provider, codec, tokens, clock, ids, session_policy
+        ),
+        metrics.provided.count_refresh,
     )
     revoke_family = providers.Singleton(
         RevokeFamily, unit_of_work.provider, codec, clock, ids, session_policy
@@ -157,13 +180,37 @@ class Container(containers.DeclarativeContainer):
     define_role = providers.Singleton(DefineRole, unit_of_work.provider, clock, ids, session_policy)
     delete_role = providers.Singleton(DeleteRole, unit_of_work.provider, clock, ids, session_policy)
     list_audit_events = providers.Singleton(ListAuditEvents, unit_of_work.provider)
-    housekeeping = providers.Singleton(SqlHousekeeping, database)
     purge_expired = providers.Singleton(
         PurgeExpired,
         housekeeping,
         clock,
         settings.provided.sessions_kept,
         settings.provided.audit_kept,
+    )
+
+    # What time asks for.
+    follow_revocations = providers.Singleton(
+        FollowRevocations,
+        revocations,
+        settings.provided.revocation_lag,
+        settings.provided.revocation_max_staleness,
+    )
+    purge_regularly = providers.Singleton(
+        PurgeRegularly, purge_expired, housekeeping, clock, providers.Callable(_this_process)
+    )
+
+    # What the command line is handed.
+    administration = providers.Singleton(
+        Administration,
+        register_user=register_user,
+        get_user=get_user,
+        list_users=list_users,
+        change_user=change_user,
+        assign_roles=assign_roles,
+        list_sessions=list_sessions,
+        end_session=end_session,
+        revoke_all_families=revoke_all_families,
+        purge_expired=purge_expired,
     )
 
     # What the HTTP delivery is handed.
@@ -200,5 +247,6 @@ class Container(containers.DeclarativeContainer):
         readiness=providers.Dict(
             database=database.provided.ping,
             migrations=providers.Callable(partial, require_newest_schema, database),
+            revocations=follow_revocations.provided.check,
         ),
     )

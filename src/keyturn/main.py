@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging.config
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from keyturn.delivery.cli.commands import run
-from keyturn.delivery.cli.operations import Finding, Operations, Refusal, ShownSetting
-from keyturn.domain.errors import StoreUnavailable
+from keyturn.delivery.cli.operations import (
+    Administration,
+    Finding,
+    Operations,
+    Refusal,
+    ShownSetting,
+)
+from keyturn.domain.errors import KeyturnError, StoreUnavailable
 from keyturn.settings import Settings, SettingsError, describe_settings, load_settings
 
 # What is heavy is imported where it is needed: `keyturn --help` waits for no web framework.
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from keyturn.container import Container
+
+T = TypeVar("T")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -36,18 +46,35 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         SettingsError: a setting, or what it points to, is not fit to serve with.
     """
     from keyturn.delivery.http.app import build_app
+    from keyturn.delivery.http.observation import RequestObserver, log_request
 
-    container = build_container(settings or load_settings())
+    settings = settings or load_settings()
+    container = build_container(settings)
+    observers: list[RequestObserver] = [log_request]
+    if settings.metrics:
+        metrics = container.metrics()
+        observers.append(lambda r: metrics.count_request(r.method, r.route, r.status, r.seconds))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            yield
+            # Before the first request, so that a good token is good at once. Where the store does
+            # not answer, tokens are answered with a 503 until it does.
+            await container.follow_revocations().once()
+            async with _in_the_background(*_tasks(settings, container)):
+                yield
         finally:
+            container.metrics().close()
             await asyncio.to_thread(container.hasher().close)
             await container.database().dispose()
 
-    return build_app(container.services(), container.http_options(), lifespan=lifespan)
+    return build_app(
+        container.services(),
+        container.http_options(),
+        lifespan=lifespan,
+        observers=observers,
+        metrics=container.metrics() if settings.metrics else None,
+    )
 
 
 def build_container(settings: Settings) -> Container:
@@ -80,12 +107,17 @@ class CommandLineOperations(Operations):
 
     def serve(self, *, host: str, port: int, workers: int, migrate: bool) -> None:
         """Check and prepare everything once, then serve."""
+        from keyturn.adapters.structlog.configuration import logging_configuration
         from keyturn.delivery.cli.server import listen, serve
 
         with _refusing(), listen(host, port) as listener:
             address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            asyncio.run(_prepare(_load_settings_for(address), migrates=migrate))
-            serve("keyturn.main:create_app", listener, workers=workers)
+            settings = _load_settings_for(address)
+            logs = logging_configuration(settings.log_format, settings.log_level)
+            logging.config.dictConfig(logs)
+            asyncio.run(_prepare(settings, migrates=migrate))
+            with _shared_figures() if workers > 1 else nullcontext():
+                serve("keyturn.main:create_app", listener, workers=workers, logs=logs)
 
     def migrate(self, revision: str) -> str:
         """Migrate, and return the revision that the database is at then."""
@@ -93,6 +125,17 @@ class CommandLineOperations(Operations):
             settings = load_settings()
             _make_data_folder(settings)
             return asyncio.run(_migrate(settings, revision))
+
+    def administer(
+        self, work: Callable[[Administration], Awaitable[T]], *, makes_database: bool = False
+    ) -> T:
+        """Return what comes of work with the use-cases; the embedded database is migrated first."""
+        with _refusing():
+            settings = load_settings()
+            database = settings.embedded_database
+            if settings.database_url is None and not (makes_database or database.exists()):
+                raise Refusal(f"{database}: there is no such database; run keyturn migrate")
+            return asyncio.run(_administer(settings, work))
 
     def settings(self) -> Iterable[ShownSetting]:
         """Return every setting."""
@@ -144,6 +187,54 @@ async def _prepare(settings: Settings, *, migrates: bool) -> None:
         await container.database().dispose()
 
 
+async def _administer(settings: Settings, work: Callable[[Administration], Awaitable[T]]) -> T:
+    await _prepare(settings, migrates=False)
+    container = build_container(settings)
+    try:
+        return await work(container.administration())
+    finally:
+        await asyncio.to_thread(container.hasher().close)
+        await container.database().dispose()
+
+
+def _tasks(settings: Settings, container: Container) -> Iterator[Callable[[], Awaitable[None]]]:
+    from keyturn.adapters.prometheus.metrics import SHARED_FOLDER_VARIABLE
+    from keyturn.delivery.background.repetition import Repetition
+
+    yield container.follow_revocations().forever
+    if settings.purge:
+        yield container.purge_regularly().forever
+    if settings.metrics and SHARED_FOLDER_VARIABLE in os.environ:
+        second = timedelta(seconds=1)
+        reading = container.metrics().read_gauges
+        yield Repetition("telling figures", reading, pause=second, timeout=second).forever
+
+
+@asynccontextmanager
+async def _in_the_background(*tasks: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    running = [asyncio.ensure_future(task()) for task in tasks]
+    try:
+        yield
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+@contextmanager
+def _shared_figures() -> Iterator[None]:
+    """Give the workers a folder to put their figures together in, so that any can tell all."""
+    from keyturn.adapters.prometheus.metrics import SHARED_FOLDER_VARIABLE
+
+    with TemporaryDirectory(prefix="keyturn-metrics-") as folder:
+        # Through the environment, where every worker finds it.
+        os.environ[SHARED_FOLDER_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            del os.environ[SHARED_FOLDER_VARIABLE]
+
+
 async def _migrate(settings: Settings, revision: str) -> str:
     from alembic.util import CommandError
 
@@ -186,5 +277,7 @@ def _refusing() -> Iterator[None]:
         raise Refusal(str(error)) from None
     except StoreUnavailable as error:
         raise Refusal(f"the database: {error.__cause__ or error}") from None
+    except KeyturnError as error:
+        raise Refusal(error.detail) from None
     except OSError as error:
         raise Refusal(f"{error.filename}: {error.strerror}") from None

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from keyturn.delivery.cli.administration import add_administration
 from keyturn.delivery.cli.operations import Operations, Refusal, Verdict
 
 EXIT_PROBLEM = 1
@@ -59,6 +60,8 @@ def build_command_line(operations: Operations) -> typer.Typer:
     ) -> None:
         """Bring the database to the newest schema."""
         print(f"The database is at {operations.migrate(to)}.")
+
+    add_administration(cli, operations)
 
     @cli.command()
     def config() -> None:

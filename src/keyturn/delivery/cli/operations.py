@@ -1,10 +1,22 @@
 """What the command line is handed: everything that it can ask for."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+from keyturn.use_cases.assign_roles import AssignRoles
+from keyturn.use_cases.change_user import ChangeUser
+from keyturn.use_cases.end_session import EndSession
+from keyturn.use_cases.get_user import GetUser
+from keyturn.use_cases.list_sessions import ListSessions
+from keyturn.use_cases.list_users import ListUsers
+from keyturn.use_cases.purge_expired import PurgeExpired
+from keyturn.use_cases.register_user import RegisterUser
+from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
+
+T = TypeVar("T")
 
 
 class Refusal(Exception):
@@ -48,6 +60,21 @@ class ShownSetting(Protocol):
         """What it is for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """The use-cases by which an operator looks after users and sessions."""
+
+    register_user: RegisterUser
+    get_user: GetUser
+    list_users: ListUsers
+    change_user: ChangeUser
+    assign_roles: AssignRoles
+    list_sessions: ListSessions
+    end_session: EndSession
+    revoke_all_families: RevokeAllFamilies
+    purge_expired: PurgeExpired
+
+
 class Operations(Protocol):
     """What each command does; any of them may raise `Refusal`."""
 
@@ -66,6 +93,17 @@ class Operations(Protocol):
     @abstractmethod
     def migrate(self, revision: str) -> str:
         """Bring the database to a revision, or to the newest by `head`; return where it is."""
+
+    @abstractmethod
+    def administer(
+        self, work: Callable[[Administration], Awaitable[T]], *, makes_database: bool = False
+    ) -> T:
+        """Return what comes of work with the use-cases.
+
+        Args:
+            work: is handed the use-cases and awaited.
+            makes_database: whether the embedded database is made if there is none yet.
+        """
 
     @abstractmethod
     def settings(self) -> Iterable[ShownSetting]:

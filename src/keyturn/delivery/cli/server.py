@@ -34,19 +34,25 @@ def listen(host: str, port: int) -> socket.socket:
         raise Refusal(f"can't listen on {host}:{port}: {problem}") from None
 
 
-def serve(app_factory: str, listener: socket.socket, *, workers: int) -> None:
+def serve(
+    app_factory: str, listener: socket.socket, *, workers: int, logs: dict[str, object]
+) -> None:
     """Answer until SIGTERM or SIGINT, then let what has begun come to its end.
 
     Args:
         app_factory: `module:function`, imported by each worker.
         listener: see `listen`.
         workers: processes; a single one is this one.
+        logs: how each of them logs, for `logging.config.dictConfig`.
     """
     config = uvicorn.Config(
         app_factory,
         factory=True,
         workers=workers,
         lifespan="on",
+        log_config=logs,
+        # The service writes a line for each request by itself, without the path and its query.
+        access_log=False,
         ws="none",
         # The service decides by itself which proxies it believes.
         proxy_headers=False,
