@@ -45,8 +45,11 @@ class Principal:
         )
 
     def has_role(self, name: str) -> bool:
-        """Whether the token names this role."""
-        return name in self.roles
+        """Whether the token names this role and is good for all that it permits.
+
+        A token that is limited to a scope stands for less than any role of its user.
+        """
+        return self.scope is None and name in self.roles
 
     def has_permission(self, name: str) -> bool:
         """Whether the token names this permission and its scope, if it has one, leaves it."""

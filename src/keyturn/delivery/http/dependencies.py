@@ -66,12 +66,27 @@ def principal_of(request: Request) -> Principal | None:
 
     Raises:
         InvalidAccessToken: what was presented is not good.
+        RevocationsUnknown: nobody can tell at the moment whether it is revoked.
     """
     token = presented_access_token(request.scope)
     if token is None:
         return None
     principal = services_of(request).authenticate_access.execute(token)
     note_subject(request.scope, principal.user_id)
+    return principal
+
+
+def required_principal_of(request: Request) -> Principal:
+    """Return the verified caller.
+
+    Raises:
+        AuthenticationRequired: nothing was presented.
+        InvalidAccessToken: what was presented is not good.
+        RevocationsUnknown: nobody can tell at the moment whether it is revoked.
+    """
+    principal = principal_of(request)
+    if principal is None:
+        raise AuthenticationRequired
     return principal
 
 
@@ -93,10 +108,7 @@ class AccessTokenScheme(SecurityBase):
 
 class _RequiredPrincipal(AccessTokenScheme):
     async def __call__(self, request: Request) -> Principal:
-        principal = principal_of(request)
-        if principal is None:
-            raise AuthenticationRequired
-        return principal
+        return required_principal_of(request)
 
 
 class _OptionalPrincipal(AccessTokenScheme):

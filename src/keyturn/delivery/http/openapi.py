@@ -21,17 +21,21 @@ from keyturn.domain.errors import (
     InvalidAccessToken,
     InvalidInput,
     KeyturnError,
+    PermissionDenied,
+    RevocationsUnknown,
+    StoreUnavailable,
 )
 
 BAD_JSON = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
 """What can be wrong with the body of every route that takes one."""
 
-BAD_ACCESS_TOKEN = (AuthenticationRequired, InvalidAccessToken)
+BAD_ACCESS_TOKEN = (AuthenticationRequired, InvalidAccessToken, RevocationsUnknown)
 """What every route answers that needs an access token."""
 
 OPTIONAL_TOKEN: dict[str, object] = {"security": [{"AccessToken": []}, {}]}
 """The `openapi_extra` of a route that an access token is good for and not needed."""
 
+_PROBLEM_REFERENCE = {"$ref": "#/components/schemas/Problem"}
 _DESCRIPTIONS = {
     "WWW-Authenticate": "What to authenticate with, and what was wrong (RFC 6750 §3).",
     "Retry-After": "Seconds after which a retry makes sense.",
@@ -39,8 +43,14 @@ _DESCRIPTIONS = {
 _EXAMPLE_REQUEST_ID = "5f0c6a1e9b7d4c2f8a3e1d0b6c9f2a47"
 
 
-def problems(*errors: type[KeyturnError]) -> dict[int | str, dict[str, object]]:
-    """Return the `responses` of a route that can fail with these errors."""
+def problems(
+    *errors: type[KeyturnError], schema: Mapping[str, object] = _PROBLEM_REFERENCE
+) -> dict[int | str, dict[str, object]]:
+    """Return the `responses` of a route that can fail with these errors.
+
+    Args:
+        schema: that of a problem; unless told, a reference to where a `DescribedApp` has it.
+    """
     responses: dict[int | str, dict[str, object]] = {}
     for status in sorted({http_error(error).status for error in errors}):
         told = [error for error in errors if http_error(error).status == status]
@@ -49,7 +59,7 @@ def problems(*errors: type[KeyturnError]) -> dict[int | str, dict[str, object]]:
             "headers": _headers(*(error_headers(error) for error in told)),
             "content": {
                 "application/problem+json": {
-                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "schema": schema,
                     "examples": {error.code: {"value": _problem(error)} for error in told},
                 }
             },
@@ -121,3 +131,16 @@ def _problem(error: type[KeyturnError]) -> dict[str, object]:
 
 def _oauth_problem(error: type[KeyturnError]) -> dict[str, object]:
     return {"error": http_error(error).oauth.error, "error_description": error.message}
+
+
+def _whole_problem() -> Mapping[str, object]:
+    """Return the schema of a problem without any reference."""
+    schema = Problem.model_json_schema(mode="serialization")
+    schema["properties"]["errors"]["anyOf"][0]["items"] = schema.pop("$defs")["InvalidField"]
+    return schema
+
+
+ACCESS_PROBLEMS = problems(
+    *BAD_ACCESS_TOKEN, PermissionDenied, StoreUnavailable, schema=_whole_problem()
+)
+"""The `responses` of a route of any app that requires a role or permission."""

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
+from keyturn.delivery.http.authorization import Demand, Held, check_demand
 from keyturn.delivery.http.cookies import (
     check_origin,
     clear_refresh_cookie,
@@ -18,6 +19,7 @@ from keyturn.delivery.http.dependencies import (
     principal_of,
     services_of,
 )
+from keyturn.delivery.http.device_names import device_name
 from keyturn.delivery.http.errors import CsrfRejected, FieldProblem, ValidationFailed, error_answer
 from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, BAD_JSON, OPTIONAL_TOKEN, problems
 from keyturn.delivery.http.schemas import (
@@ -42,6 +44,7 @@ from keyturn.domain.errors import (
     PasswordTooLong,
     PasswordTooShort,
     PermissionDenied,
+    RevocationsUnknown,
     StoreUnavailable,
 )
 from keyturn.domain.principal import Principal
@@ -61,7 +64,7 @@ router = APIRouter(prefix="/v1/auth", tags=["Signing in"])
     status_code=204,
     summary="Say who is calling, for a proxy",
     response_description="The token is good. The headers say whose it is.",
-    responses=problems(*BAD_ACCESS_TOKEN, PermissionDenied, ValidationFailed),
+    responses=problems(*BAD_ACCESS_TOKEN, PermissionDenied, ValidationFailed, StoreUnavailable),
     openapi_extra={
         "parameters": [
             {
@@ -93,18 +96,23 @@ async def verify(request: Request, principal: CurrentPrincipal) -> Response:
 
     For nginx `auth_request`, Traefik ForwardAuth and the like. Names in the headers are sorted and
     separated by commas; what could be mistaken for more than one name is percent-encoded. All four
-    headers are always there, so that none that a client sends gets past the proxy; the permissions
-    are empty if the tokens don't say them. Another parameter than `role` and `permission` is
-    refused: a misspelt one must not let everybody through.
+    headers are always there, so that none that a client sends gets past the proxy. They say what
+    the token tells: roles and permissions are empty where the claims policy keeps them out of it,
+    and the roles of a token that is limited to a scope are, too. Only then does a demanded `role`
+    or `permission` cost a look-up, whose answer is remembered for a short while. Another parameter
+    than these is refused: a misspelt one must not let everybody through.
+
+    A 503 means that nobody can tell at the moment whether the token is revoked, or what its user
+    may do. nginx turns it into a 500.
     """
     if request.scope["query_string"]:
-        _check_demands(request, principal)
+        await _check_demands(request, principal)
     return Response(
         status_code=204,
         headers={
             "X-Auth-Subject": str(principal.user_id),
             "X-Auth-Session": str(principal.session_id),
-            "X-Auth-Roles": _listed(principal.roles),
+            "X-Auth-Roles": _listed(principal.roles if principal.scope is None else frozenset()),
             "X-Auth-Permissions": _listed(_effective_permissions(principal)),
         },
     )
@@ -169,12 +177,13 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
     if in_cookie:
         # Without this, another site could log its visitor in as somebody else.
         check_origin(request)
+    origin = origin_of(request)
     pair = await services_of(request).login_user.execute(
         LoginUserCommand(
             email=body.email,
             password=body.password,
-            device_name=body.device_name,
-            origin=origin_of(request),
+            device_name=body.device_name or await device_name(origin.user_agent),
+            origin=origin,
         )
     )
     if in_cookie:
@@ -224,6 +233,7 @@ async def refresh(
         InvalidAccessToken,
         InvalidRefreshToken,
         CsrfRejected,
+        RevocationsUnknown,
         StoreUnavailable,
     ),
     openapi_extra=OPTIONAL_TOKEN,
@@ -255,7 +265,7 @@ async def logout(request: Request, body: Logout | None = None) -> Response:
 def _principal_if_needed(request: Request, refresh_token: Secret | None) -> Principal | None:
     try:
         return principal_of(request)
-    except InvalidAccessToken:
+    except (InvalidAccessToken, RevocationsUnknown):
         if refresh_token is None:
             raise
         return None
@@ -280,14 +290,14 @@ async def logout_all(request: Request, principal: CurrentPrincipal) -> Response:
     return answer
 
 
-def _check_demands(request: Request, principal: Principal) -> None:
-    demands = request.query_params.multi_items()
-    if not {key for key, _ in demands} <= {"role", "permission"}:
-        raise ValidationFailed([FieldProblem("query", "Only role and permission are known.")])
-    for key, name in demands:
-        has = principal.has_role if key == "role" else principal.has_permission
-        if not has(name):
-            raise PermissionDenied
+async def _check_demands(request: Request, principal: Principal) -> None:
+    try:
+        demands = [Demand(Held(key), (name,)) for key, name in request.query_params.multi_items()]
+    except ValueError:
+        problem = FieldProblem("query", "Only role and permission are known.")
+        raise ValidationFailed([problem]) from None
+    for demand in demands:
+        principal = await check_demand(request, principal, demand)
 
 
 def _effective_permissions(principal: Principal) -> frozenset[str]:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote_plus
 from fastapi import APIRouter, Request, Response
 
 from keyturn.delivery.http.dependencies import options_of, origin_of, services_of
+from keyturn.delivery.http.device_names import device_name
 from keyturn.delivery.http.errors import (
     NO_STORE,
     BodyTooLarge,
@@ -118,11 +119,13 @@ async def issue_tokens(request: Request, response: Response) -> OAuthTokens:
 
 
 async def _log_in(request: Request, parameters: Mapping[str, str], client_id: str) -> TokenPair:
+    origin = origin_of(request)
     return await services_of(request).login_user.execute(
         LoginUserCommand(
             email=known_email(_required(parameters, "username")),
             password=Secret(_required(parameters, "password")),
-            origin=origin_of(request),
+            device_name=await device_name(origin.user_agent),
+            origin=origin,
             client_id=client_id,
             scope=_scope(parameters),
         )

@@ -92,7 +92,8 @@ SecretText = Annotated[
 """A password or a token on its way in."""
 
 
-def _example(**fields: JsonValue) -> ConfigDict:
+def example(**fields: JsonValue) -> ConfigDict:
+    """Return how a model is read and told, with an example for OpenAPI."""
     return ConfigDict(
         extra="forbid",
         frozen=True,
@@ -101,14 +102,14 @@ def _example(**fields: JsonValue) -> ConfigDict:
     )
 
 
-_USER_ID = "0198f3a2-7c11-7d6e-9a53-1f0e6c1f2b3a"
-_SESSION_ID = "0198f3a2-7c40-7b02-8f6d-3c9a50d1e7aa"
+EXAMPLE_USER_ID = "0198f3a2-7c11-7d6e-9a53-1f0e6c1f2b3a"
+EXAMPLE_SESSION_ID = "0198f3a2-7c40-7b02-8f6d-3c9a50d1e7aa"
 
 
 class Registration(BaseModel):
     """Who registers."""
 
-    model_config = _example(
+    model_config = example(
         email="ada@example.com", password="nine purple anvils", display_name="Ada"
     )
 
@@ -120,13 +121,16 @@ class Registration(BaseModel):
 class Login(BaseModel):
     """Who logs in, and how they want the refresh token."""
 
-    model_config = _example(
+    model_config = example(
         email="ada@example.com", password="nine purple anvils", device_name="Ada's phone"
     )
 
     email: KnownEmail
     password: SecretText
-    device_name: Line | None = Field(default=None, description="Shown in the list of sessions.")
+    device_name: Line | None = Field(
+        default=None,
+        description="Shown in the list of sessions; without it, what the user agent tells.",
+    )
     transport: Literal["body", "cookie"] = Field(
         default="body",
         description="Where the refresh token goes: into the answer, or into a cookie that no "
@@ -137,7 +141,7 @@ class Login(BaseModel):
 class Refresh(BaseModel):
     """The refresh token, unless it is in the cookie."""
 
-    model_config = _example(refresh_token="eyJhbGciOiJFZERTQSJ9.refresh.signature")
+    model_config = example(refresh_token="eyJhbGciOiJFZERTQSJ9.refresh.signature")
 
     refresh_token: SecretText | None = None
 
@@ -145,7 +149,7 @@ class Refresh(BaseModel):
 class Logout(BaseModel):
     """The refresh token of the session that ends, unless another token names it."""
 
-    model_config = _example(refresh_token="eyJhbGciOiJFZERTQSJ9.refresh.signature")
+    model_config = example(refresh_token="eyJhbGciOiJFZERTQSJ9.refresh.signature")
 
     refresh_token: SecretText | None = None
 
@@ -153,7 +157,7 @@ class Logout(BaseModel):
 class ProfileChange(BaseModel):
     """What others see of a user."""
 
-    model_config = _example(display_name="Ada Lovelace")
+    model_config = example(display_name="Ada Lovelace")
 
     display_name: Line | None = Field(description="null removes it.")
 
@@ -161,7 +165,7 @@ class ProfileChange(BaseModel):
 class PasswordChange(BaseModel):
     """The password as it is and as it shall be."""
 
-    model_config = _example(
+    model_config = example(
         current_password="nine purple anvils", new_password="seven quiet glaciers"
     )
 
@@ -172,14 +176,14 @@ class PasswordChange(BaseModel):
 class Tokens(BaseModel):
     """What a login hands out."""
 
-    model_config = _example(
+    model_config = example(
         access_token="eyJhbGciOiJFZERTQSJ9.access.signature",
         token_type="Bearer",
         expires_in=900,
         refresh_token="eyJhbGciOiJFZERTQSJ9.refresh.signature",
         refresh_expires_in=604800,
         refresh_after=720,
-        session_id=_SESSION_ID,
+        session_id=EXAMPLE_SESSION_ID,
     )
 
     access_token: str = Field(repr=False)
@@ -208,14 +212,14 @@ class Tokens(BaseModel):
 class RefreshedTokens(Tokens):
     """What a refresh hands out."""
 
-    model_config = _example(
+    model_config = example(
         access_token="eyJhbGciOiJFZERTQSJ9.access.signature",
         token_type="Bearer",
         expires_in=900,
         refresh_token="eyJhbGciOiJFZERTQSJ9.refresh.signature",
         refresh_expires_in=604800,
         refresh_after=720,
-        session_id=_SESSION_ID,
+        session_id=EXAMPLE_SESSION_ID,
         outcome="rotated",
     )
 
@@ -233,7 +237,7 @@ class RefreshedTokens(Tokens):
 class OAuthTokens(BaseModel):
     """What `/oauth/token` hands out (RFC 6749 §5.1)."""
 
-    model_config = _example(
+    model_config = example(
         access_token="eyJhbGciOiJFZERTQSJ9.access.signature",
         token_type="Bearer",
         expires_in=900,
@@ -261,10 +265,10 @@ class OAuthTokens(BaseModel):
 
 
 class UserProfile(BaseModel):
-    """A user, as they see themselves."""
+    """A user, as they and administrators see them."""
 
-    model_config = _example(
-        id=_USER_ID,
+    model_config = example(
+        id=EXAMPLE_USER_ID,
         email="ada@example.com",
         display_name="Ada",
         status="active",
@@ -301,8 +305,8 @@ class UserProfile(BaseModel):
 class SessionItem(BaseModel):
     """One login on one device."""
 
-    model_config = _example(
-        id=_SESSION_ID,
+    model_config = example(
+        id=EXAMPLE_SESSION_ID,
         device_name="Ada's phone",
         user_agent="Mozilla/5.0",
         ip="192.0.2.7",
@@ -353,7 +357,7 @@ class SessionList(BaseModel):
 class Health(BaseModel):
     """The service answers."""
 
-    model_config = _example(status="ok")
+    model_config = example(status="ok")
 
     status: Literal["ok"] = "ok"
 
