@@ -163,6 +163,11 @@ class User:
         return replace(self, epoch=self.epoch + 1, version=self.version + 1, updated_at=at)
 
 
+def fold_address(text: str) -> str:
+    """Return the form in which addresses, and parts of them, are compared: NFC, case folded."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
 def canonical_email(address: str) -> str:
     """Return the form by which two spellings of an address count as one: NFC, case folded.
 
@@ -180,4 +185,4 @@ def canonical_email(address: str) -> str:
         or "@" not in address[1:-1]
     ):
         raise InvalidEmail
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", address).casefold())
+    return fold_address(address)

@@ -21,7 +21,14 @@ from uuid import UUID
 
 import pytest
 
-from keyturn.domain.errors import EmailTaken, InvalidEmail, KeyturnError, StaleFamily, StaleUser
+from keyturn.domain.errors import (
+    EmailTaken,
+    InvalidEmail,
+    KeyturnError,
+    RoleNotFound,
+    StaleFamily,
+    StaleUser,
+)
 from keyturn.domain.events import Origin
 from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.refresh_token_family import Device, RefreshTokenFamily, RevokeReason
@@ -438,17 +445,28 @@ class UnitOfWorkContract:
             assert await uow.roles.get_many(names) == frozenset(BUILT_IN_ROLES)
 
     async def test_a_user_has_roles_by_name(self, unit_of_work: UnitOfWorkFactory) -> None:
-        """With the permissions that are stored; a role that is not stored gives nothing."""
+        """With the permissions that are stored, whatever the user claims."""
         user = make_user(roles=frozenset({USER_ROLE}))
-        everything = frozenset({"everything:do"})
-        for number in range(2):
-            claimed = frozenset({Role("user", everything), Role(f"ghost{number}", everything)})
-            if number == 0:
-                await _add(unit_of_work, replace(user, roles=claimed))
-            else:
-                user = user.with_roles(frozenset({USER_ROLE}), NOW)
-                await _save(unit_of_work, replace(user, roles=claimed))
-            assert await _read_user(unit_of_work, user.id) == user
+        claimed = frozenset({Role("user", frozenset({"everything:do"}))})
+        await _add(unit_of_work, replace(user, roles=claimed))
+        assert await _read_user(unit_of_work, user.id) == user
+        user = user.with_roles(frozenset({USER_ROLE}), NOW)
+        await _save(unit_of_work, replace(user, roles=claimed))
+        assert await _read_user(unit_of_work, user.id) == user
+
+    async def test_nobody_is_given_a_role_that_does_not_exist(
+        self, unit_of_work: UnitOfWorkFactory
+    ) -> None:
+        """Neither a new user nor a stored one, and nothing else of the commit is applied."""
+        ghostly = frozenset({USER_ROLE, Role("ghost", frozenset())})
+        user, newcomer = make_user(1), make_user(2, roles=ghostly)
+        await _add(unit_of_work, user)
+        for refused in (newcomer, user.with_roles(ghostly, NOW)):
+            with pytest.raises(RoleNotFound):
+                await _put(unit_of_work, refused)
+        async with unit_of_work() as uow:
+            assert await uow.users.get(newcomer.id) is None
+            assert await uow.users.get(user.id) == user
 
     async def test_roles_that_do_not_exist_are_left_out(
         self, unit_of_work: UnitOfWorkFactory
@@ -841,6 +859,10 @@ async def _add(unit_of_work: UnitOfWorkFactory, added: User | RefreshTokenFamily
         else:
             uow.families.add(added)
         await uow.commit()
+
+
+async def _put(unit_of_work: UnitOfWorkFactory, user: User) -> None:
+    await (_save if user.version else _add)(unit_of_work, user)
 
 
 async def _save(unit_of_work: UnitOfWorkFactory, saved: User | RefreshTokenFamily) -> None:

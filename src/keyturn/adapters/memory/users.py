@@ -7,7 +7,7 @@ from keyturn.adapters.memory.store import MemoryStore, StagedWrite, give_way
 from keyturn.domain.errors import EmailTaken, LastAdministrator, RoleNotFound, StaleUser
 from keyturn.domain.ids import UserId
 from keyturn.domain.revocation import Revocation
-from keyturn.domain.user import Role, User, canonical_email
+from keyturn.domain.user import Role, User, canonical_email, fold_address
 from keyturn.ports.persistence import RoleRepository, UserFilter, UserRepository
 
 
@@ -51,7 +51,7 @@ class MemoryUserRepository(UserRepository):
 
     async def list_page(self, which: UserFilter, *, after: UserId | None, limit: int) -> list[User]:
         await give_way()
-        part = None if which.email is None else which.email.casefold()
+        part = None if which.email is None else fold_address(which.email)
         page = []
         for user_id in sorted(self._store.users):
             user = self._store.user(user_id)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable, literal, select
@@ -12,6 +12,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from keyturn.adapters.sqlalchemy.engine import create_engine, transactional
 from keyturn.adapters.sqlalchemy.failures import domain_errors
+from keyturn.domain.revocation import Revocation
 
 STATEMENT_TIMEOUT = 5.0
 """Seconds that a statement may take, its wait for locks included."""
@@ -39,6 +40,29 @@ class StagedWrite:
 
     apply: Callable[[Connection], None]
     is_single_statement: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """What a unit of work notes until its commit.
+
+    Attributes:
+        locks: what is to be held before anything is changed, so that two commits that want the
+            same rows in another order don't wait for each other for ever.
+        writes: in the order staged.
+        checks: of what the writes have led to.
+        revoked: filled while the writes are applied.
+    """
+
+    locks: list[StagedWrite] = field(default_factory=list)
+    writes: list[StagedWrite] = field(default_factory=list)
+    checks: list[StagedWrite] = field(default_factory=list)
+    revoked: list[Revocation] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Forget it all."""
+        for noted in (self.locks, self.writes, self.checks, self.revoked):
+            noted.clear()
 
 
 class Database:
@@ -70,6 +94,11 @@ class Database:
         # SQLite has one writer at a time, and who waits for it inside SQLite polls.
         self._write_turn = asyncio.Lock() if self._engine.dialect.name == "sqlite" else None
 
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is a SQLite file, which has one writer at a time."""
+        return self._write_turn is not None
+
     async def fetch(self, statement: Executable, parameters: Parameters) -> Sequence[SqlRow]:
         """Return the rows of a query, read as of one moment."""
         return await self.read(lambda connection: connection.execute(statement, parameters).all())
@@ -90,7 +119,8 @@ class Database:
         """Apply the writes in their order, or none of them.
 
         Raises:
-            StaleUser, StaleFamily, EmailTaken: as `UnitOfWork.commit`.
+            StaleUser, StaleFamily, EmailTaken, LastAdministrator, RoleNotFound: as
+                `UnitOfWork.commit`.
         """
         if not writes:
             return
@@ -100,6 +130,16 @@ class Database:
                     await greenlet_spawn(self._autocommit, writes[0].apply)
                 else:
                     await greenlet_spawn(self._transact, writes)
+
+    async def execute(self, statement: Executable, parameters: Parameters) -> int:
+        """Execute one statement that changes rows, and return how many it changed."""
+
+        def execute(connection: Connection) -> int:
+            return connection.execute(statement, parameters).rowcount
+
+        with domain_errors():
+            async with self._turn_to_write():
+                return await greenlet_spawn(self._autocommit, execute)
 
     async def ping(self) -> None:
         """Return if the database answers."""

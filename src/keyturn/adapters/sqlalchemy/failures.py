@@ -6,13 +6,19 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from keyturn.domain.errors import EmailTaken, KeyturnError, StaleUser, StoreUnavailable
+from keyturn.domain.errors import (
+    EmailTaken,
+    KeyturnError,
+    RoleNotFound,
+    StaleUser,
+    StoreUnavailable,
+)
 
 _MEANING_OF_CONSTRAINT: dict[str, type[KeyturnError]] = {
     "uq_users_email_key": EmailTaken,
     "fk_refresh_tokens_user_id_users": StaleUser,
     "fk_user_roles_user_id_users": StaleUser,
-    "fk_user_roles_role_roles": StaleUser,
+    "fk_user_roles_role_roles": RoleNotFound,
     # SQLite names the column of a unique constraint, and of a foreign key nothing at all.
     "UNIQUE constraint failed: users.email_key": EmailTaken,
     "FOREIGN KEY constraint failed": StaleUser,
@@ -34,7 +40,7 @@ def domain_errors() -> Iterator[None]:
     password hashes and e-mail addresses.
 
     Raises:
-        EmailTaken, StaleUser: a violated constraint says so.
+        EmailTaken, RoleNotFound, StaleUser: a violated constraint says so.
         StoreUnavailable: anything else, caused by a `StoreFailure`.
     """
     try:

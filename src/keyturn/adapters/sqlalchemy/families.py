@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Update, bindparam, case, insert, or_, select, update
 
-from keyturn.adapters.sqlalchemy.database import Database, Parameters, SqlRow, StagedWrite
+from keyturn.adapters.sqlalchemy.database import Database, Parameters, SqlRow, StagedWrite, Staging
 from keyturn.adapters.sqlalchemy.tables import UtcTimestamp, refresh_tokens, users
 from keyturn.adapters.sqlalchemy.users import USER_COLUMNS, to_user
 from keyturn.domain.errors import StaleFamily
@@ -107,10 +107,10 @@ def _to_family(row: SqlRow) -> RefreshTokenFamily:
 class SqlFamilyRepository(FamilyRepository):
     """The refresh token families in a `Database`."""
 
-    def __init__(self, database: Database, staged: list[StagedWrite]) -> None:
-        """Read from `database` and note writes in `staged`."""
+    def __init__(self, database: Database, staging: Staging) -> None:
+        """Read from `database` and note writes in `staging`."""
         self._database = database
-        self._staged = staged
+        self._staged = staging.writes
 
     async def get(self, family_id: FamilyId) -> RefreshTokenFamily | None:
         """Return the family, or None."""

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     DateTime,
     Dialect,
@@ -73,6 +74,7 @@ users = Table(
     Column("created_at", UtcTimestamp, nullable=False),
     Column("updated_at", UtcTimestamp, nullable=False),
     Column("last_login_at", UtcTimestamp),
+    Index(None, "status", "id"),
     # Room on each page for the next version of a row: a login then writes no index either.
     postgresql_with={"fillfactor": 80},
 )
@@ -89,6 +91,8 @@ user_roles = Table(
     metadata,
     Column("user_id", ForeignKey(users.c.id, ondelete="CASCADE"), primary_key=True),
     Column("role", ForeignKey(roles.c.name, ondelete="CASCADE"), primary_key=True),
+    # Who holds a role.
+    Index(None, "role", "user_id"),
 )
 
 refresh_tokens = Table(
@@ -116,4 +120,48 @@ refresh_tokens = Table(
     Index(None, "user_id"),
     Index(None, "absolute_expires_at"),
     postgresql_with={"fillfactor": 70},
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    # On SQLite the order of the commits; never used twice, also when the last entry is removed.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    # On PostgreSQL the transaction that wrote the entry; NULL on SQLite.
+    Column("transaction_id", BigInteger),
+    Column("kind", Text, nullable=False),
+    Column("subject", Uuid, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("expires_at", UtcTimestamp, nullable=False),
+    Index(None, "transaction_id"),
+    Index(None, "expires_at"),
+    sqlite_autoincrement=True,
+)
+
+# No foreign keys: what happened outlives those whom it happened to.
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("at", UtcTimestamp, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("actor", Uuid),
+    Column("subject", Uuid),
+    Column("session", Uuid),
+    Column("ip", Text),
+    Column("user_agent", Text),
+    Column("request_id", Text),
+    Column("details", JSON, nullable=False),
+    Index(None, "at"),
+    Index(None, "type", "id"),
+    Index(None, "actor", "id"),
+    Index(None, "subject", "id"),
+)
+
+leaders = Table(
+    "leaders",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", UtcTimestamp, nullable=False),
 )

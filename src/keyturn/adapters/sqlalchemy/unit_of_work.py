@@ -1,17 +1,28 @@
 """One atomic change of a SQL database."""
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from keyturn.adapters.sqlalchemy.database import Database, StagedWrite
+from keyturn.adapters.sqlalchemy.audit_trail import SqlAuditTrail
+from keyturn.adapters.sqlalchemy.database import Database, Staging
 from keyturn.adapters.sqlalchemy.families import SqlFamilyRepository
+from keyturn.adapters.sqlalchemy.revocations import SqlRevocationWriter
 from keyturn.adapters.sqlalchemy.users import SqlRoleRepository, SqlUserRepository
+from keyturn.domain.revocation import Revocation
 from keyturn.ports.persistence import (
+    AuditTrail,
     FamilyRepository,
+    RevocationCallback,
+    RevocationWriter,
     RoleRepository,
     UnitOfWork,
     UserRepository,
 )
+
+
+def _nobody_asked(revocations: Sequence[Revocation]) -> None:
+    """Take no notice: nobody in this process follows the list."""
 
 
 class SqlUnitOfWork(UnitOfWork):
@@ -21,13 +32,16 @@ class SqlUnitOfWork(UnitOfWork):
     nobody anything.
     """
 
-    def __init__(self, database: Database) -> None:
-        """Work on `database`."""
+    def __init__(self, database: Database, on_revoked: RevocationCallback = _nobody_asked) -> None:
+        """Work on `database` and tell `on_revoked` what a commit has revoked."""
         self._database = database
-        self._staged: list[StagedWrite] = []
-        self._users = SqlUserRepository(database, self._staged)
-        self._roles = SqlRoleRepository(database)
-        self._families = SqlFamilyRepository(database, self._staged)
+        self._on_revoked = on_revoked
+        self._staging = Staging()
+        self._users = SqlUserRepository(database, self._staging)
+        self._roles = SqlRoleRepository(database, self._staging)
+        self._families = SqlFamilyRepository(database, self._staging)
+        self._revocations = SqlRevocationWriter(self._staging)
+        self._audit = SqlAuditTrail(database, self._staging)
 
     @property
     def users(self) -> UserRepository:
@@ -44,10 +58,24 @@ class SqlUnitOfWork(UnitOfWork):
         """The families."""
         return self._families
 
+    @property
+    def revocations(self) -> RevocationWriter:
+        """The revocations that this unit of work adds."""
+        return self._revocations
+
+    @property
+    def audit(self) -> AuditTrail:
+        """The audit trail."""
+        return self._audit
+
     async def commit(self) -> None:
         """Apply everything staged, or nothing."""
-        await self._database.commit(self._staged)
-        self._staged.clear()
+        staging = self._staging
+        await self._database.commit([*staging.locks, *staging.writes, *staging.checks])
+        revoked = tuple(staging.revoked)
+        staging.clear()
+        if revoked:
+            self._on_revoked(revoked)
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,4 +86,4 @@ class SqlUnitOfWork(UnitOfWork):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._staged.clear()
+        self._staging.clear()

@@ -1,18 +1,32 @@
 """Users and roles in SQL."""
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Connection, ScalarSelect, bindparam, delete, insert, select, update
+from sqlalchemy import (
+    JSON,
+    Connection,
+    Executable,
+    ScalarSelect,
+    bindparam,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from keyturn.adapters.sqlalchemy.database import Database, SqlRow, StagedWrite
+from keyturn.adapters.sqlalchemy.database import Database, Parameters, SqlRow, StagedWrite, Staging
+from keyturn.adapters.sqlalchemy.revocations import insert_revocations
 from keyturn.adapters.sqlalchemy.tables import roles, user_roles, users
-from keyturn.domain.errors import StaleUser
+from keyturn.domain.errors import LastAdministrator, RoleNotFound, StaleUser
 from keyturn.domain.ids import UserId
-from keyturn.domain.user import Role, User, UserStatus, canonical_email
-from keyturn.ports.persistence import RoleRepository, UserRepository
+from keyturn.domain.revocation import Revocation
+from keyturn.domain.user import Role, User, UserStatus, canonical_email, fold_address
+from keyturn.ports.persistence import RoleRepository, UserFilter, UserRepository
 
 
 class _PermissionsByRole(FunctionElement[Any]):
@@ -68,16 +82,48 @@ _UPDATE = update(users).where(
     users.c.id == bindparam("user_id"), users.c.version == bindparam("version_before")
 )
 _ROLE_NAMES = select(user_roles.c.role).where(user_roles.c.user_id == bindparam("user_id"))
-_REMOVE_ROLES = delete(user_roles).where(user_roles.c.user_id == bindparam("owner_id"))
+_TAKE_ROLES = delete(user_roles).where(
+    user_roles.c.user_id == bindparam("owner_id"),
+    user_roles.c.role.in_(bindparam("names", expanding=True)),
+)
 _GIVE_ROLES = insert(user_roles).from_select(
     ["user_id", "role"],
     select(bindparam("owner_id", type_=users.c.id.type), roles.c.name).where(
         roles.c.name.in_(bindparam("names", expanding=True))
     ),
 )
-_GET_ROLES = select(roles.c.name, roles.c.permissions).where(
-    roles.c.name.in_(bindparam("names", expanding=True))
+_LIST = select(*USER_COLUMNS).order_by(users.c.id)
+
+_of_role = user_roles.c.role == bindparam("role_name")
+_holders = select(user_roles.c.user_id).where(_of_role)
+# Against this the foreign key's check of whoever is given the role has to wait.
+_LOCK_ROLE = select(roles.c.name).where(roles.c.name == bindparam("role_name")).with_for_update()
+_ACTIVE_HOLDER = (
+    select(users.c.id)
+    .where(users.c.id.in_(_holders), users.c.status == UserStatus.ACTIVE.value)
+    .limit(1)
 )
+_LOCK_HOLDERS = (
+    select(users.c.id)
+    .where(users.c.id.in_(_holders))
+    .order_by(users.c.id)
+    .with_for_update(key_share=True)
+)
+_RAISE_EPOCHS = (
+    update(users)
+    .where(users.c.id.in_(_holders))
+    .values(epoch=users.c.epoch + 1, version=users.c.version + 1, updated_at=bindparam("raised_at"))
+    .returning(users.c.id, users.c.epoch)
+)
+
+_ROLE_COLUMNS = (roles.c.name, roles.c.permissions)
+_LIST_ROLES = select(*_ROLE_COLUMNS)
+_GET_ROLES = _LIST_ROLES.where(roles.c.name.in_(bindparam("names", expanding=True)))
+_PUT_ROLE = text(
+    "INSERT INTO roles (name, permissions) VALUES (:name, :permissions)"
+    " ON CONFLICT (name) DO UPDATE SET permissions = excluded.permissions"
+).bindparams(bindparam("permissions", type_=JSON))
+_DELETE_ROLE = delete(roles).where(roles.c.name == bindparam("role_name"))
 
 
 def to_user(row: SqlRow) -> User:
@@ -116,10 +162,10 @@ def to_user(row: SqlRow) -> User:
 class SqlUserRepository(UserRepository):
     """The users in a `Database`."""
 
-    def __init__(self, database: Database, staged: list[StagedWrite]) -> None:
-        """Read from `database` and note writes in `staged`."""
+    def __init__(self, database: Database, staging: Staging) -> None:
+        """Read from `database` and note writes in `staging`."""
         self._database = database
-        self._staged = staged
+        self._staging = staging
 
     async def get(self, user_id: UserId) -> User | None:
         """Return the user, or None."""
@@ -137,9 +183,9 @@ class SqlUserRepository(UserRepository):
 
         def apply(connection: Connection) -> None:
             connection.execute(_INSERT, values)
-            _give_roles(connection, user)
+            _give_roles(connection, user.id, user.role_names)
 
-        self._staged.append(StagedWrite(apply, is_single_statement=False))
+        self._staging.writes.append(StagedWrite(apply, is_single_statement=False))
 
     def save(self, user: User) -> None:
         """Stage the next version of a user."""
@@ -150,25 +196,101 @@ class SqlUserRepository(UserRepository):
             if saved.rowcount != 1:
                 raise StaleUser
             # Nobody changes the user's roles in between: the update holds the row until the end.
-            stored_names = connection.scalars(_ROLE_NAMES, {"user_id": user.id})
-            if set(stored_names) != user.role_names:
-                connection.execute(_REMOVE_ROLES, {"owner_id": user.id})
-                _give_roles(connection, user)
+            stored_names = frozenset(connection.scalars(_ROLE_NAMES, {"user_id": user.id}))
+            taken = stored_names - user.role_names
+            if taken:
+                connection.execute(_TAKE_ROLES, {"owner_id": user.id, "names": sorted(taken)})
+            _give_roles(connection, user.id, user.role_names - stored_names)
 
-        self._staged.append(StagedWrite(apply, is_single_statement=False))
+        self._staging.writes.append(StagedWrite(apply, is_single_statement=False))
+
+    async def list_page(self, which: UserFilter, *, after: UserId | None, limit: int) -> list[User]:
+        """Return a page of users, lowest id first."""
+        page = _LIST.limit(limit)
+        if after is not None:
+            page = page.where(users.c.id > after)
+        if which.email is not None:
+            part = fold_address(which.email)
+            if not part.isprintable():
+                return []
+            page = page.where(users.c.email_key.contains(part, autoescape=True))
+        if which.status is not None:
+            page = page.where(users.c.status == which.status.value)
+        if which.role is not None:
+            if not which.role.isprintable():
+                return []
+            page = page.where(users.c.id.in_(_holders.params(role_name=which.role)))
+        return [to_user(row) for row in await self._database.fetch(page, {})]
+
+    def require_holder(self, role: str) -> None:
+        """Stage a check that an active user holds the role."""
+
+        def check(connection: Connection) -> None:
+            if connection.scalar(_ACTIVE_HOLDER, {"role_name": role}) is None:
+                raise LastAdministrator
+
+        self._lock_role(role)
+        self._staging.checks.append(StagedWrite(check, is_single_statement=False))
+
+    def raise_epochs(self, role: str, at: datetime, revoked_until: datetime) -> None:
+        """Stage the death of the access tokens of everybody who holds the role."""
+        staging = self._staging
+
+        def apply(connection: Connection) -> None:
+            connection.execute(_LOCK_HOLDERS, {"role_name": role})
+            raised = connection.execute(_RAISE_EPOCHS, {"role_name": role, "raised_at": at})
+            added = [Revocation.of_user(user_id, epoch, revoked_until) for user_id, epoch in raised]
+            if added:
+                insert_revocations(connection, added)
+                staging.revoked.extend(added)
+
+        self._lock_role(role)
+        staging.writes.append(StagedWrite(apply, is_single_statement=False))
+
+    def _lock_role(self, role: str) -> None:
+        def lock(connection: Connection) -> None:
+            connection.execute(_LOCK_ROLE, {"role_name": role})
+
+        self._staging.locks.append(StagedWrite(lock, is_single_statement=False))
 
 
 class SqlRoleRepository(RoleRepository):
     """The roles in a `Database`."""
 
-    def __init__(self, database: Database) -> None:
-        """Read from `database`."""
+    def __init__(self, database: Database, staging: Staging) -> None:
+        """Read from `database` and note writes in `staging`."""
         self._database = database
+        self._staged = staging.writes
 
     async def get_many(self, names: frozenset[str]) -> frozenset[Role]:
         """Return those of the named roles that exist."""
         rows = await self._database.fetch(_GET_ROLES, {"names": sorted(names)})
-        return frozenset(Role(name, frozenset(permissions)) for name, permissions in rows)
+        return frozenset(map(_to_role, rows))
+
+    async def list_all(self) -> list[Role]:
+        """Return every role, by name."""
+        rows = await self._database.fetch(_LIST_ROLES, {})
+        # Sorted here: a database sorts text by the rules of some language.
+        return sorted(map(_to_role, rows), key=lambda role: role.name)
+
+    def put(self, role: Role) -> None:
+        """Stage a role's definition."""
+        self._stage(_PUT_ROLE, {"name": role.name, "permissions": sorted(role.permissions)})
+
+    def delete(self, name: str) -> None:
+        """Stage the end of a role; the foreign key takes it from everybody who holds it."""
+        self._stage(_DELETE_ROLE, {"role_name": name})
+
+    def _stage(self, statement: Executable, values: Parameters) -> None:
+        def apply(connection: Connection) -> None:
+            connection.execute(statement, values)
+
+        self._staged.append(StagedWrite(apply, is_single_statement=True))
+
+
+def _to_role(row: SqlRow) -> Role:
+    name, permissions = row
+    return Role(name, frozenset(permissions))
 
 
 def _values(user: User) -> dict[str, object]:
@@ -185,7 +307,9 @@ def _values(user: User) -> dict[str, object]:
     }
 
 
-def _give_roles(connection: Connection, user: User) -> None:
-    if user.roles:
-        names = sorted(user.role_names)
-        connection.execute(_GIVE_ROLES, {"owner_id": user.id, "names": names})
+def _give_roles(connection: Connection, user_id: UserId, names: frozenset[str]) -> None:
+    if not names:
+        return
+    given = connection.execute(_GIVE_ROLES, {"owner_id": user_id, "names": sorted(names)})
+    if given.rowcount != len(names):
+        raise RoleNotFound

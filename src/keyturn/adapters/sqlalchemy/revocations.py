@@ -1,0 +1,115 @@
+"""The revocation list in SQL: rows that are only ever added, read from a cursor on."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Text,
+    bindparam,
+    cast,
+    extract,
+    func,
+    insert,
+    select,
+)
+
+from keyturn.adapters.sqlalchemy.database import Database, SqlRow, StagedWrite, Staging
+from keyturn.adapters.sqlalchemy.tables import revocations
+from keyturn.domain.revocation import Revocation, RevocationKind
+from keyturn.ports.persistence import RevocationWriter
+from keyturn.ports.revocations import RevocationList, RevocationPage
+
+_row = revocations.c
+_ENTRY = (_row.kind, _row.subject, _row.epoch, _row.expires_at)
+
+_INSERT_ON_SQLITE = insert(revocations)
+_INSERT_ON_POSTGRES = insert(revocations).values(
+    transaction_id=cast(cast(func.pg_current_xact_id(), Text), BigInteger)
+)
+
+# One writer at a time: on SQLite the ids have the order of the commits.
+_READ_ON_SQLITE = select(_row.id, *_ENTRY).where(_row.id > bindparam("after")).order_by(_row.id)
+
+# PostgreSQL: `horizon` is the oldest transaction that may still commit something which this very
+# statement does not see. Reading on from there tells some entries twice and skips none.
+_seen = select(
+    cast(extract("epoch", func.pg_postmaster_start_time()) * 1_000_000, BigInteger).label("server"),
+    cast(cast(func.pg_snapshot_xmin(func.pg_current_snapshot()), Text), BigInteger).label(
+        "horizon"
+    ),
+).subquery()
+_READ_ON_POSTGRES = select(_seen.c.server, _seen.c.horizon, *_ENTRY).select_from(
+    _seen.outerjoin(revocations, _row.transaction_id >= bindparam("after", type_=BigInteger))
+)
+
+
+def insert_revocations(connection: Connection, added: Sequence[Revocation]) -> None:
+    """Append entries to the list, as a part of the transaction of `connection`."""
+    on_postgres = connection.dialect.name == "postgresql"
+    connection.execute(
+        _INSERT_ON_POSTGRES if on_postgres else _INSERT_ON_SQLITE,
+        [
+            {
+                "kind": revocation.kind.value,
+                "subject": revocation.subject,
+                "epoch": revocation.epoch,
+                "expires_at": revocation.expires_at,
+            }
+            for revocation in added
+        ],
+    )
+
+
+class SqlRevocationWriter(RevocationWriter):
+    """The revocations that a unit of work adds to a `Database`."""
+
+    def __init__(self, staging: Staging) -> None:
+        """Note writes in `staging`."""
+        self._staging = staging
+
+    def add(self, revocation: Revocation) -> None:
+        """Stage an entry."""
+        staging = self._staging
+
+        def apply(connection: Connection) -> None:
+            insert_revocations(connection, [revocation])
+            staging.revoked.append(revocation)
+
+        staging.writes.append(StagedWrite(apply, is_single_statement=True))
+
+
+class SqlRevocationList(RevocationList):
+    """The revocations in a `Database`, for those who follow them; each look is one short read."""
+
+    def __init__(self, database: Database) -> None:
+        """Read from `database`."""
+        self._database = database
+
+    async def read(self, after: str | None) -> RevocationPage:
+        """Return what was added since, and all that is there for None."""
+        if self._database.is_sqlite:
+            return await self._read_sqlite(0 if after is None else int(after))
+        return await self._read_postgres(after)
+
+    async def _read_sqlite(self, after: int) -> RevocationPage:
+        rows = await self._database.fetch(_READ_ON_SQLITE, {"after": after})
+        last = rows[-1][0] if rows else after
+        return RevocationPage(tuple(_to_revocation(row[1:]) for row in rows), str(last))
+
+    async def _read_postgres(self, after: str | None) -> RevocationPage:
+        server_before, position = (0, 0) if after is None else map(int, after.split("/"))
+        rows = await self._database.fetch(_READ_ON_POSTGRES, {"after": position})
+        server, horizon = rows[0][:2]
+        if position > 0 and (server != server_before or horizon < position):
+            # A server that took over from another, or that was restored from a copy, may use the
+            # numbers of transactions once more that the one before had used already.
+            rows = await self._database.fetch(_READ_ON_POSTGRES, {"after": 0})
+            server, horizon = rows[0][:2]
+        entries = tuple(_to_revocation(row[2:]) for row in rows if row[2] is not None)
+        return RevocationPage(entries, f"{server}/{horizon}")
+
+
+def _to_revocation(row: SqlRow) -> Revocation:
+    kind, subject, epoch, expires_at = row
+    return Revocation(RevocationKind(kind), subject, epoch, expires_at)
