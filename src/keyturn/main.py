@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging.config
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -113,9 +112,8 @@ class CommandLineOperations(Operations):
         with _refusing(), listen(host, port) as listener:
             address = f"http://127.0.0.1:{listener.getsockname()[1]}"
             settings = _load_settings_for(address)
-            logs = logging_configuration(settings.log_format, settings.log_level)
-            logging.config.dictConfig(logs)
             asyncio.run(_prepare(settings, migrates=migrate))
+            logs = logging_configuration(settings.log_format, settings.log_level)
             with _shared_figures() if workers > 1 else nullcontext():
                 serve("keyturn.main:create_app", listener, workers=workers, logs=logs)
 

@@ -49,7 +49,6 @@ def logging_configuration(
         "root": {"level": _at_least("warning", level), "handlers": ["stderr"]},
         "loggers": {
             "keyturn": {"level": level.upper()},
-            "alembic": {"level": _at_least("info", level)},
             "uvicorn": {"level": _at_least("info", level)},
         },
     }
