@@ -9,8 +9,11 @@ from fastapi import FastAPI
 
 from keyturn.delivery.http.app import build_app
 from keyturn.delivery.http.services import HttpOptions, Services
+from keyturn.domain.user import ADMIN_ROLE, USER_ROLE
 from keyturn.testing.doubles import FixedBlocklist
-from keyturn.testing.in_memory import InMemoryKeyturn
+from keyturn.testing.in_memory import PASSWORD, InMemoryKeyturn
+from keyturn.use_cases.login_user import LoginUserCommand
+from keyturn.use_cases.register_user import RegisterUserCommand
 from keyturn.use_cases.token_pair import TokenPair
 
 
@@ -97,3 +100,33 @@ async def ada(keyturn: InMemoryKeyturn) -> TokenPair:
 def as_ada(ada: TokenPair) -> dict[str, str]:
     """The headers of a request that she sends."""
     return {"Authorization": f"Bearer {ada.access_token.reveal()}"}
+
+
+@pytest.fixture
+def enter(keyturn: InMemoryKeyturn) -> Callable[..., Awaitable[TokenPair]]:
+    """Registers somebody with these roles, here or in another `keyturn`, and logs them in."""
+
+    async def enter(
+        email: str,
+        *roles: str,
+        keyturn: InMemoryKeyturn = keyturn,
+        scope: frozenset[str] | None = None,
+    ) -> TokenPair:
+        await keyturn.register_user.execute(
+            RegisterUserCommand(email, PASSWORD, roles=frozenset(roles))
+        )
+        return await keyturn.login_user.execute(LoginUserCommand(email, PASSWORD, scope=scope))
+
+    return enter
+
+
+@pytest.fixture
+async def root(enter: Callable[..., Awaitable[TokenPair]]) -> TokenPair:
+    """The tokens of an administrator."""
+    return await enter("root@example.com", ADMIN_ROLE.name, USER_ROLE.name)
+
+
+@pytest.fixture
+def as_root(root: TokenPair) -> dict[str, str]:
+    """The headers of a request that the administrator sends."""
+    return {"Authorization": f"Bearer {root.access_token.reveal()}"}
