@@ -14,6 +14,7 @@ from keyturn.domain.user import User, UserStatus
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.revocations import RevocationList
+from keyturn.ports.system import IdGenerator
 from keyturn.ports.tokens import TokenCodec
 from keyturn.testing.doubles import (
     FixedBlocklist,
@@ -87,6 +88,7 @@ class InMemoryKeyturn:
         *,
         unit_of_work: UnitOfWorkFactory | None = None,
         revocations: RevocationList | None = None,
+        ids: IdGenerator | None = None,
         hasher: PasswordHasher | None = None,
         codec: TokenCodec | None = None,
         blocklist: PasswordBlocklist | None = None,
@@ -98,7 +100,7 @@ class InMemoryKeyturn:
         """Wire the use-cases; any adapter can be replaced by one of your own."""
         self.store = MemoryStore()
         self.clock = ManualClock()
-        self.ids = SequentialIds()
+        self.ids = ids or SequentialIds()
         # One process alone never loses touch with a list that it holds itself.
         self.revocations = RevocationReplica(
             revocations or MemoryRevocationList(self.store), self.clock, max_staleness
