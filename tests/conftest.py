@@ -1,18 +1,29 @@
-"""Databases for tests: real ones, and a fresh and migrated one for each test that asks."""
+"""Databases for tests, real ones and a fresh one for each test; and the service as it is run."""
 
 import asyncio
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("keyturn.testing")
+
+SOURCE = Path(__file__).parents[1] / "src"
+CHEAP_HASHES = {
+    "KEYTURN_ARGON2_TIME_COST": "5",
+    "KEYTURN_ARGON2_MEMORY_KIB": "7168",
+    "KEYTURN_ARGON2_PARALLELISM": "1",
+}
 
 # What a test needs of SQLAlchemy is imported where it is needed: the core's tests do without.
 
@@ -108,6 +119,38 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def unset_all() -> Callable[[pytest.MonkeyPatch], None]:
+    """Takes every variable of ours away, and makes hashes cheap."""
+    return _unset_all
+
+
+@pytest.fixture(scope="session")
+def serve_in() -> Callable[..., AbstractContextManager[str]]:
+    """Serves in a folder, which then holds `stderr.txt`; see `serving`."""
+    return _serve
+
+
+@pytest.fixture
+def environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, unset_all: Callable[[pytest.MonkeyPatch], None]
+) -> pytest.MonkeyPatch:
+    """An empty folder, and no variable of ours but cheap hashes; a test adds to them."""
+    unset_all(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    return monkeypatch
+
+
+@pytest.fixture
+def serving(
+    environment: pytest.MonkeyPatch,  # what the service is to find must be set before
+    tmp_path: Path,
+    serve_in: Callable[..., AbstractContextManager[str]],
+) -> Callable[..., AbstractContextManager[str]]:
+    """Serves for as long as a block lasts, hands over what it says, sees that it ends cleanly."""
+    return partial(serve_in, tmp_path)
+
+
 @contextmanager
 def _new_database(server_url: str, template: str = "template1") -> Iterator[str]:
     from sqlalchemy import make_url
@@ -151,3 +194,48 @@ def _run(coroutine: Coroutine[object, object, None]) -> None:
     # In a thread, so that the loop of the test that is being set up is left alone.
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, coroutine).result()
+
+
+def _unset_all(patch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.upper().startswith("KEYTURN_"):
+            patch.delenv(name)
+    for name, value in CHEAP_HASHES.items():
+        patch.setenv(name, value)
+
+
+@contextmanager
+def _serve(folder: Path, *arguments: str) -> Iterator[str]:
+    log = folder / "stderr.txt"
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            [sys.executable, "-m", "keyturn", "serve", "--port", "0", *arguments],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(SOURCE)},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        ) as process,
+    ):
+        try:
+            # It listens already when it says where: a request waits for the first worker.
+            yield _banner_of(process, log)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=30)
+        except BaseException:
+            process.kill()
+            raise
+    assert process.returncode == 0, log.read_text()
+    assert "Traceback" not in log.read_text()
+    assert "failed unexpectedly" not in log.read_text()
+
+
+def _banner_of(process: subprocess.Popen[str], log: Path) -> str:
+    assert process.stdout is not None
+    banner = ""
+    for line in process.stdout:
+        banner += line
+        if "/v1/auth/refresh" in line:
+            return banner
+    pytest.fail(f"it did not start: {log.read_text()}")
