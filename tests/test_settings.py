@@ -121,6 +121,7 @@ def test_an_empty_text_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None
         ("AUDIENCE", "", "at least 1 character"),
         ("DATABASE_URL", "", "must not be empty"),
         ("DATA_DIR", "", "must name a folder"),
+        ("DATA_DIR", "data?", "must name a folder"),
         ("KEYS_DIR", " ", "must name a folder"),
         ("SECURE_COOKIES", "maybe", "valid boolean"),
     ],

@@ -197,8 +197,9 @@ class Settings(BaseSettings):
     @field_validator("data_dir", "keys_dir", mode="before")
     @classmethod
     def _names_a_folder(cls, value: object) -> object:
-        if isinstance(value, str) and not value.strip():
-            raise ValueError("must name a folder")
+        # In a database URL, what follows a question mark is no part of the path.
+        if isinstance(value, str) and (not value.strip() or "?" in value):
+            raise ValueError("must name a folder, with no ? in its name")
         return value
 
     @field_validator("database_url")
