@@ -135,6 +135,47 @@ def test_a_weak_or_contradictory_setting_is_refused_in_one_line_that_names_it(
     assert message.startswith("KEYTURN_")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hun/ter2@h/n",
+        "postgresql://u:hun?ter2@h/n",
+        "postgresql://u:hun#ter2@h/n",
+        "postgresql://u:hun@ter2@h/n",
+        "postgresql://u:hun[ter2@h/n",
+        "postgresql://u:p@h:port/n",
+        "postgresql:/u:p@h/n",
+    ],
+)
+def test_a_database_url_that_would_be_misread_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYTURN_DATABASE_URL", url)
+    message = refusal()
+    assert "must be postgresql://user:password@host:5432/name" in message
+    assert "ter2" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hun%2Fter2@db.example.com:5432/n?sslmode=require",
+        "postgres://u:a:b@h/n",
+        "postgresql://u@[::1]:5432/n",
+        "postgresql://h1:5432,h2:5433/n?target_session_attrs=read-write",
+        "postgresql:///n?host=/run/postgresql",
+        "postgresql://postgres:@/postgres?host=/tmp/x",
+        "postgresql+asyncpg://u:p@%2Frun%2Fpostgresql/n",
+        "sqlite:////var/lib/keyturn.db",
+    ],
+)
+def test_any_database_url_of_the_two_kinds_is_accepted(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYTURN_DATABASE_URL", url)
+    assert load_settings().used_database_url == url
+
+
 def test_insecure_cookies_contradict_an_https_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYTURN_ISSUER", "https://auth.example.com")
     monkeypatch.setenv("KEYTURN_SECURE_COOKIES", "false")
