@@ -3,6 +3,7 @@
 import asyncio
 import atexit
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -16,6 +17,16 @@ import pytest
 pytest.register_assert_rewrite("keyturn.testing")
 
 # What a test needs of SQLAlchemy is imported where it is needed: the core's tests do without.
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_set() -> Iterator[None]:
+    """No setting comes from the environment that the tests happen to run in."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if re.match(r"KEYTURN_(?!TEST_|WYCHEPROOF_)", name, re.IGNORECASE):
+                patch.delenv(name)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -17,12 +17,8 @@ from keyturn.settings import (
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import os
-
-    for name in os.environ:
-        if name.upper().startswith("KEYTURN_"):
-            monkeypatch.delenv(name)
+def empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A working directory without a `.env`."""
     monkeypatch.chdir(tmp_path)
 
 

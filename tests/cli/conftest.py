@@ -32,8 +32,8 @@ class Ended(NamedTuple):
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """An empty folder, and no variable of ours but cheap hashes; a test adds to them."""
-    unset_all(monkeypatch)
+    """An empty folder, and nothing set but cheap hashes; a test adds to it."""
+    set_cheap_hashes(monkeypatch)
     monkeypatch.chdir(tmp_path)
     return monkeypatch
 
@@ -71,15 +71,12 @@ def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(served_folder: Path) -> Iterator[str]:
     """What a service says on starting with nothing set, for tests that leave it as it is."""
     with pytest.MonkeyPatch.context() as patch:
-        unset_all(patch)
+        set_cheap_hashes(patch)
         with serve(served_folder) as banner:
             yield banner
 
 
-def unset_all(patch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.upper().startswith("KEYTURN_"):
-            patch.delenv(name)
+def set_cheap_hashes(patch: pytest.MonkeyPatch) -> None:
     for name, value in CHEAP_HASHES.items():
         patch.setenv(name, value)
 
