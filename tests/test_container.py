@@ -27,6 +27,12 @@ def cheap_settings(folder: Path, **chosen: object) -> Settings:
     return Settings.model_validate({"data_dir": folder} | cheapest | chosen)
 
 
+@pytest.fixture(autouse=True)
+def empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A working directory without a `.env`."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return cheap_settings(tmp_path / "data")

@@ -17,12 +17,8 @@ from keyturn.settings import (
 
 
 @pytest.fixture(autouse=True)
-def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import os
-
-    for name in os.environ:
-        if name.upper().startswith("KEYTURN_"):
-            monkeypatch.delenv(name)
+def empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A working directory without a `.env`."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -130,6 +126,7 @@ def test_an_empty_text_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None
         ("LOG_FORMAT", "xml", "Input should be 'json' or 'console'"),
         ("LOG_LEVEL", "verbose", "Input should be 'debug'"),
         ("DATA_DIR", "", "must name a folder"),
+        ("DATA_DIR", "data?", "must name a folder"),
         ("KEYS_DIR", " ", "must name a folder"),
         ("SECURE_COOKIES", "maybe", "valid boolean"),
     ],
@@ -141,6 +138,47 @@ def test_a_weak_or_contradictory_setting_is_refused_in_one_line_that_names_it(
     message = refusal()
     assert problem in message
     assert message.startswith("KEYTURN_")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hun/ter2@h/n",
+        "postgresql://u:hun?ter2@h/n",
+        "postgresql://u:hun#ter2@h/n",
+        "postgresql://u:hun@ter2@h/n",
+        "postgresql://u:hun[ter2@h/n",
+        "postgresql://u:p@h:port/n",
+        "postgresql:/u:p@h/n",
+    ],
+)
+def test_a_database_url_that_would_be_misread_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYTURN_DATABASE_URL", url)
+    message = refusal()
+    assert "must be postgresql://user:password@host:5432/name" in message
+    assert "ter2" not in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hun%2Fter2@db.example.com:5432/n?sslmode=require",
+        "postgres://u:a:b@h/n",
+        "postgresql://u@[::1]:5432/n",
+        "postgresql://h1:5432,h2:5433/n?target_session_attrs=read-write",
+        "postgresql:///n?host=/run/postgresql",
+        "postgresql://postgres:@/postgres?host=/tmp/x",
+        "postgresql+asyncpg://u:p@%2Frun%2Fpostgresql/n",
+        "sqlite:////var/lib/keyturn.db",
+    ],
+)
+def test_any_database_url_of_the_two_kinds_is_accepted(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYTURN_DATABASE_URL", url)
+    assert load_settings().used_database_url == url
 
 
 def test_insecure_cookies_contradict_an_https_issuer(monkeypatch: pytest.MonkeyPatch) -> None:

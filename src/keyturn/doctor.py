@@ -11,6 +11,7 @@ from time import perf_counter
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
 from keyturn.adapters.pyjwt.key_files import KeyFileError, load_key_ring
 from keyturn.adapters.sqlalchemy.database import Database
+from keyturn.adapters.sqlalchemy.engine import sqlite_file
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
 from keyturn.delivery.cli.operations import Finding, Verdict
 from keyturn.domain.errors import StoreUnavailable
@@ -84,14 +85,17 @@ def _keys(settings: Settings) -> Finding:
 
 
 async def _database(settings: Settings) -> Finding:
-    if settings.database_url is None and not settings.embedded_database.exists():
-        return Finding(
-            "database", Verdict.GOOD, f"{settings.embedded_database}: made at the first start"
-        )
+    url = settings.used_database_url
     try:
-        database = Database(settings.used_database_url, pool_size=1)
+        file = sqlite_file(url)
     except ValueError as error:
         return Finding("database", Verdict.BAD, f"KEYTURN_DATABASE_URL: {error}")
+    # To connect would be to make it.
+    if file is not None and not file.exists():
+        if settings.database_url is None:
+            return Finding("database", Verdict.GOOD, f"{file}: made at the first start")
+        return Finding("database", Verdict.BAD, f"there is no {file}: run keyturn migrate")
+    database = Database(url, pool_size=1)
     try:
         await require_newest_schema(database)
     except StoreUnavailable as error:

@@ -174,11 +174,15 @@ def _load_settings_for(address: str) -> Settings:
 async def _prepare(settings: Settings, *, migrates: bool) -> None:
     # All of it before the first worker: they find one key and one schema, and fail at nothing
     # that could have been said in one line.
+    from keyturn.adapters.sqlalchemy.engine import sqlite_file
     from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
 
     container = build_container(settings)
+    file = sqlite_file(settings.used_database_url)
     if settings.database_url is None or migrates:
         await _migrate(settings, "head")
+    elif file is not None and not file.exists():
+        raise Refusal(f"the database: there is no {file}: run keyturn migrate")
     try:
         await require_newest_schema(container.database())
     finally:

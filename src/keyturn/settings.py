@@ -46,6 +46,12 @@ _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _ISSUER = re.compile(_ORIGIN.pattern + r"(/[a-zA-Z0-9._~%/-]*)?")
 
 _REDIS_URL = re.compile(r"(redis|rediss|unix)://.")
+_HOST = r"([^:@/?#\[\],]*|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?"
+_POSTGRESQL_URL = re.compile(
+    r"postgres(ql)?(\+asyncpg)?://"
+    r"([^:@/?#\[\]]*(:[^@/?#\[\]]*)?@)?" + rf"{_HOST}(,{_HOST})*" + r"(/[^@?#]*)?(\?[^#]*)?",
+    re.IGNORECASE,
+)
 
 _LONGEST = timedelta(days=3650)
 _DURATION = re.compile(
@@ -241,16 +247,26 @@ class Settings(BaseSettings):
     @field_validator("data_dir", "keys_dir", mode="before")
     @classmethod
     def _names_a_folder(cls, value: object) -> object:
-        if isinstance(value, str) and not value.strip():
-            raise ValueError("must name a folder")
+        # In a database URL, what follows a question mark is no part of the path.
+        if isinstance(value, str) and (not value.strip() or "?" in value):
+            raise ValueError("must name a folder, with no ? in its name")
         return value
 
-    @field_validator("database_url", "redis_url")
+    @field_validator("database_url")
     @classmethod
-    def _is_filled_in(cls, value: SecretStr | None) -> SecretStr | None:
-        # A secret that was not filled in must not quietly mean that there is none.
-        if value is not None and not value.get_secret_value().strip():
-            raise ValueError("must not be empty; leave it out to do without")
+    def _is_readable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        url = value.get_secret_value()
+        # A secret that was not filled in must not quietly mean the embedded database.
+        if not url.strip():
+            raise ValueError("must not be empty; leave it out for the embedded database")
+        # Whoever parses it later would quote, in an error, what may be a part of the password.
+        if url.lower().startswith("postgres") and not _POSTGRESQL_URL.fullmatch(url):
+            raise ValueError(
+                "must be postgresql://user:password@host:5432/name; in a password, "
+                "write / ? # @ [ ] as %2F %3F %23 %40 %5B %5D"
+            )
         return value
 
     @field_validator("redis_url")

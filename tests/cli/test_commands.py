@@ -101,11 +101,12 @@ def test_doctor_finds_nothing_wrong_with_a_new_service(keyturn: Run) -> None:
 
 
 def test_doctor_finds_a_database_that_is_behind(
-    keyturn: Run, environment: pytest.MonkeyPatch, empty_sqlite_url: str
+    keyturn: Run, environment: pytest.MonkeyPatch, empty_database_url: str, tmp_path: Path
 ) -> None:
-    environment.setenv("KEYTURN_DATABASE_URL", empty_sqlite_url)
+    environment.setenv("KEYTURN_DATABASE_URL", empty_database_url)
     examined = keyturn("doctor")
     assert examined.code == 1
+    assert list(tmp_path.iterdir()) == []
     assert re.search(r"^problem +database .*run keyturn migrate$", examined.out, re.MULTILINE)
 
 

@@ -120,7 +120,7 @@ def test_a_database_that_is_not_migrated_stops_the_start(
     environment.setenv("KEYTURN_DATABASE_URL", empty_database_url)
     refused = keyturn("serve", "--port", "0")
     assert refused.code == 2
-    assert refused.err.endswith("is needed: run keyturn migrate\n")
+    assert refused.err.endswith(": run keyturn migrate\n")
     assert len(refused.err.splitlines()) == 1
 
 

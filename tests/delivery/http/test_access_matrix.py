@@ -186,7 +186,9 @@ async def test_each_caller_gets_what_the_table_says(
 ) -> None:
     client = connect(app=app)
     answers = {}
-    for row in TABLE:
+    # What the token tells matters only where a permission is asked for.
+    rows = [row for row in TABLE if policy is not ClaimsPolicy.NONE or row.who in EVERYTHING]
+    for row in rows:
         keyturn = InMemoryKeyturn(claims_policy=policy)
         app.state.keyturn = services(keyturn)
         bystander = await enter(ADA, "user", keyturn=keyturn)
@@ -205,7 +207,7 @@ async def test_each_caller_gets_what_the_table_says(
             headers=headers,
         )
         answers[row.route, row.path] = told(answer)
-    assert answers == {(row.route, row.path): expected(row, caller) for row in TABLE}
+    assert answers == {(row.route, row.path): expected(row, caller) for row in rows}
 
 
 def filled(body: Json, known: dict[str, str]) -> Json:
@@ -256,4 +258,6 @@ async def arrive(
             )
         case "expired":
             keyturn.advance(minutes=15)
+        case _:
+            assert caller.ended is None
     return {"my_session_id": str(pair.session_id)}, {"Authorization": f"Bearer {token}"}

@@ -1,18 +1,27 @@
 """From a database URL to an engine."""
 
+import asyncio
 import sqlite3
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import aiosqlite
 from sqlalchemy import URL, Connection, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds that a PostgreSQL server may take to accept a connection."""
+
+_SQLITE_SETTINGS = """
+    -- Readers and one writer at a time, side by side.
+    PRAGMA journal_mode = WAL;
+    -- WAL is content with less, and a power cut could undo a revocation that was answered.
+    PRAGMA synchronous = FULL;
+    PRAGMA foreign_keys = ON;
+"""
 
 _POSTGRESQL_SCHEMES = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
 _SQLITE_SCHEMES = frozenset({"sqlite", "sqlite+aiosqlite"})
@@ -61,22 +70,8 @@ def create_engine(
     Raises:
         ValueError: see `sqlite_file`.
     """
-    file = sqlite_file(url)
-    if file is None:
-        driver_url = URL.create("postgresql+asyncpg")
-        # The driver reads the URL itself: it knows what libpq knows (sslmode, sockets, several
-        # hosts), and the engine's own URL, which gets printed, holds no password.
-        connect_args: dict[str, object] = {
-            "dsn": "postgresql:" + url.partition(":")[2],
-            "timeout": CONNECT_TIMEOUT,
-            "command_timeout": statement_timeout,
-        }
-    else:
-        driver_url = URL.create("sqlite+aiosqlite", database=str(file))
-        connect_args = {"timeout": statement_timeout, "factory": _SqliteConnection}
-    engine = create_async_engine(
-        driver_url,
-        connect_args=connect_args,
+    create = partial(
+        create_async_engine,
         isolation_level="AUTOCOMMIT",
         # Otherwise the text of an error would hold the parameters: password hashes among them.
         hide_parameters=True,
@@ -84,9 +79,15 @@ def create_engine(
         max_overflow=0,
         pool_timeout=pool_timeout,
     )
+    file = sqlite_file(url)
     if file is not None:
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite_connection)
-    return engine
+        connect = partial(_connect_to_sqlite, file, statement_timeout)
+        return create(URL.create("sqlite+aiosqlite", database=str(file)), async_creator=connect)
+    # The driver reads the URL itself: it knows what libpq knows (sslmode, sockets, several
+    # hosts), and the engine's own URL, which gets printed, holds no password.
+    dsn = "postgresql:" + url.partition(":")[2]
+    timeouts = {"timeout": CONNECT_TIMEOUT, "command_timeout": statement_timeout}
+    return create("postgresql+asyncpg://", connect_args={"dsn": dsn, **timeouts})
 
 
 def transactional(engine: AsyncEngine) -> AsyncEngine:
@@ -103,6 +104,21 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+async def _connect_to_sqlite(file: Path, busy_timeout: float) -> aiosqlite.Connection:
+    connection = aiosqlite.connect(file, timeout=busy_timeout, factory=_SqliteConnection)
+    thread = connection._thread  # noqa: SLF001 - nothing public leads to it
+    thread.daemon = True
+    try:
+        connection = await connection
+        await connection.executescript(_SQLITE_SETTINGS)
+    except BaseException:
+        await connection.close()
+        # It reports its end to this loop, which the caller may close as soon as it knows.
+        await asyncio.to_thread(thread.join)
+        raise
+    return connection
+
+
 class _SqliteConnection(sqlite3.Connection):
     """Ends its transaction when it is closed.
 
@@ -115,13 +131,3 @@ class _SqliteConnection(sqlite3.Connection):
         with suppress(sqlite3.Error):
             self.rollback()
         super().close()
-
-
-def _prepare_sqlite_connection(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    # Readers and one writer at a time, side by side.
-    cursor.execute("PRAGMA journal_mode = WAL")
-    # WAL defaults to less, and a power cut could then undo a revocation that was answered.
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()

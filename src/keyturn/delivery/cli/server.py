@@ -88,7 +88,9 @@ def _serve_with_workers(config: uvicorn.Config, listener: socket.socket) -> None
 def _welcome(listener: socket.socket) -> str:
     """Return what a newcomer needs: where the service is, and how to log in."""
     host, port = listener.getsockname()[:2]
-    address = f"http://{'127.0.0.1' if host in _ANY_HOST else host}:{port}"
+    if host in _ANY_HOST:
+        host = "127.0.0.1"
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     person = '{"email": "ada@example.com", "password": "a passphrase of my own"}'
     post = "curl -H 'content-type: application/json' -d"
     return f"""
