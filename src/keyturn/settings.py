@@ -272,6 +272,9 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        # A secret that was not filled in must not quietly mean that there is no Redis.
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError("must not be empty; leave it out to do without")
         if value is not None and not _REDIS_URL.match(value.get_secret_value()):
             raise ValueError("must be a URL such as redis://:password@host:6379/0 or rediss://host")
         return value
