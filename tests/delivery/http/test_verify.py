@@ -1,10 +1,11 @@
 """Asking who an access token belongs to, as a proxy does."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
 
+from keyturn.domain.errors import StoreUnavailable
 from keyturn.domain.policies import ClaimsPolicy
 from keyturn.domain.user import Role
 from keyturn.testing.in_memory import InMemoryKeyturn
@@ -148,3 +149,65 @@ async def test_expired_and_wrong_tokens_are_refused_alike(
     expired = await client.get(VERIFY, headers={**as_ada, "X-Request-ID": "same"})
     assert wrong.status_code == expired.status_code == 401
     assert wrong.content == expired.content
+
+
+@pytest.mark.parametrize("policy", [ClaimsPolicy.NONE, ClaimsPolicy.ROLES])
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("role=admin", 204),
+        ("role=admin&permission=users:read", 204),
+        ("permission=users:read&permission=audit:read", 204),
+        ("role=user", 403),
+        ("permission=posts:delete", 403),
+        ("permission=users:read&role=user", 403),
+        ("permissions=users:read", 422),
+    ],
+)
+async def test_what_is_demanded_and_not_told_is_looked_up(
+    connect: Callable[..., httpx.AsyncClient], enter: Callable[..., Awaitable[TokenPair]],
+    policy: ClaimsPolicy, query: str, status: int,
+) -> None:  # fmt: skip
+    keyturn = InMemoryKeyturn(claims_policy=policy)
+    pair = await enter("root@example.com", "admin", keyturn=keyturn)
+    headers = {"Authorization": f"Bearer {pair.access_token.reveal()}"}
+    answer = await connect(keyturn=keyturn).get(f"{VERIFY}?{query}", headers=headers)
+    assert answer.status_code == status
+    if status == 204:
+        # The headers say what the token tells, whatever was demanded.
+        assert answer.headers["x-auth-roles"] == ("admin" if policy is ClaimsPolicy.ROLES else "")
+        assert answer.headers["x-auth-permissions"] == ""
+
+
+@pytest.mark.parametrize("policy", list(ClaimsPolicy))
+async def test_without_a_demand_nothing_is_ever_looked_up(
+    connect: Callable[..., httpx.AsyncClient], enter: Callable[..., Awaitable[TokenPair]],
+    policy: ClaimsPolicy, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    keyturn = InMemoryKeyturn(claims_policy=policy)
+    pair = await enter("root@example.com", "admin", keyturn=keyturn)
+    headers = {"Authorization": f"Bearer {pair.access_token.reveal()}"}
+
+    async def fail(*_: object) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr("keyturn.adapters.memory.unit_of_work.MemoryUnitOfWork.__aenter__", fail)
+    client = connect(keyturn=keyturn)
+    assert (await client.get(VERIFY, headers=headers)).status_code == 204
+    demanded = await client.get(f"{VERIFY}?role=admin&permission=users:read", headers=headers)
+    if policy is ClaimsPolicy.ROLES_AND_PERMISSIONS:
+        assert demanded.status_code == 204
+    else:
+        assert (demanded.status_code, demanded.json()["code"]) == (503, "store_unavailable")
+        assert demanded.headers["retry-after"] == "1"
+
+
+async def test_a_limited_token_has_no_role(
+    client: httpx.AsyncClient, enter: Callable[..., Awaitable[TokenPair]]
+) -> None:
+    scope = frozenset({"profile:read"})
+    limited = await enter("root@example.com", "admin", scope=scope)
+    headers = {"Authorization": f"Bearer {limited.access_token.reveal()}"}
+    answer = await client.get(VERIFY, headers=headers)
+    assert (answer.status_code, answer.headers["x-auth-roles"]) == (204, "")
+    assert (await client.get(f"{VERIFY}?role=admin", headers=headers)).status_code == 403
