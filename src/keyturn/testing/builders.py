@@ -1,12 +1,14 @@
 """Users and sessions with sensible defaults: a test names only what it is about."""
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from keyturn.domain.events import Origin
-from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.events import AuditEvent, AuditEventType, Origin
+from keyturn.domain.ids import EventId, FamilyId, TokenId, UserId
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID, Device, RefreshTokenFamily
+from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import USER_ROLE, Role, User, UserStatus
 from keyturn.testing.doubles import START
 
@@ -97,6 +99,46 @@ def rotate(
 def make_token_id(number: int) -> TokenId:
     """Return a token's id, the same for the same number."""
     return TokenId(_numbered(0xC, number))
+
+
+def make_revocation(number: int = 1, *, expires_at: datetime | None = None) -> Revocation:
+    """Return the end of a session's access tokens.
+
+    Args:
+        number: tells entries of one test apart: it makes the session's id.
+        expires_at: a quarter of an hour after the start of the clock if there is none.
+    """
+    return Revocation.of_session(
+        FamilyId(_numbered(0xB, number)), expires_at or START + timedelta(minutes=15)
+    )
+
+
+def make_event(
+    number: int = 1,
+    *,
+    type: AuditEventType = AuditEventType.LOGIN_SUCCEEDED,  # noqa: A002 - the field's name
+    actor: UserId | None = None,
+    subject: UserId | None = None,
+    session: FamilyId | None = None,
+    origin: Origin | None = None,
+    details: Mapping[str, str] | None = None,
+    at: datetime = START,
+) -> AuditEvent:
+    """Return something that happened; of two events the one of the greater number is later.
+
+    Args:
+        number: makes the id.
+    """
+    return AuditEvent(
+        id=EventId(_numbered(0xD, number)),
+        at=at,
+        type=type,
+        actor=actor,
+        subject=subject,
+        session=session,
+        origin=origin or Origin(),
+        details=details or {},
+    )
 
 
 def _numbered(kind: int, number: int) -> UUID:

@@ -14,7 +14,7 @@ The tests are coroutines: they need pytest-asyncio, in either of its modes. Say
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -24,7 +24,6 @@ import pytest
 from keyturn.domain.errors import (
     EmailTaken,
     InvalidEmail,
-    KeyturnError,
     RoleNotFound,
     StaleFamily,
     StaleUser,
@@ -36,24 +35,14 @@ from keyturn.domain.user import ADMIN_ROLE, BUILT_IN_ROLES, USER_ROLE, Role, Use
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.testing.builders import make_family, make_token_id, make_user, rotate
 from keyturn.testing.doubles import START
+from keyturn.testing.steps import HOUR, NOW, RACERS, ROGUE, TICK, commit, race
 
-NOW = START + timedelta(microseconds=123_457)
-"""A moment that a store of milliseconds, or of binary fractions of a second, can't hold."""
-
-TICK = timedelta(microseconds=1)
-HOUR = timedelta(hours=1)
 LONG_AGO = NOW - timedelta(days=365)
-RACERS = 20
 
 ROLES_OF_VERSION = (frozenset({USER_ROLE}), frozenset(BUILT_IN_ROLES))
 
 NOBODY = UserId(UUID(int=1))
 NO_FAMILY = FamilyId(UUID(int=2))
-
-ROGUE = "Zoë 🦊 'O\"Brien\\ --; 名前"
-"""A text that breaks whoever escapes or encodes it wrongly."""
-
-Stage = Callable[[UnitOfWork], None]
 
 
 class UnitOfWorkContract:
@@ -169,7 +158,7 @@ class UnitOfWorkContract:
             uow.families.revoke_all(user.id, NOW, RevokeReason.LOGOUT_ALL)
             uow.families.add(kept)
 
-        await _commit(unit_of_work, stage)
+        await commit(unit_of_work, stage)
         ended = replace(rotated, revoked_at=NOW, revoke_reason=RevokeReason.LOGOUT_ALL)
         assert await _read_pair(unit_of_work, family.id) == (ended, newer_user)
         assert await _read_pair(unit_of_work, kept.id) == (kept, newer_user)
@@ -189,7 +178,7 @@ class UnitOfWorkContract:
             uow.families.save(rotate(rotate(family)))
 
         with pytest.raises(StaleFamily):
-            await _commit(unit_of_work, stage)
+            await commit(unit_of_work, stage)
         assert await _read_pair(unit_of_work, family.id) == (family, user)
         async with unit_of_work() as uow:
             assert await uow.users.get(newcomer.id) is None
@@ -206,7 +195,7 @@ class UnitOfWorkContract:
             uow.users.add(make_user(2, email=user.email))
 
         with pytest.raises(EmailTaken):
-            await _commit(unit_of_work, stage)
+            await commit(unit_of_work, stage)
         assert await _read_pair(unit_of_work, family.id) == (family, user)
 
     async def test_the_store_goes_on_after_a_failed_commit(
@@ -362,7 +351,7 @@ class UnitOfWorkContract:
         """The others are told that it is taken, and the winner is stored whole."""
         spellings = ("ada@example.com", "ADA@example.com")
         users = [make_user(n, email=spellings[n % 2]) for n in range(1, RACERS + 1)]
-        winner = await _race(EmailTaken, [_add(unit_of_work, u) for u in users])
+        winner = await race(EmailTaken, [_add(unit_of_work, u) for u in users])
         async with unit_of_work() as uow:
             assert await uow.users.get_by_email("ada@example.com") == users[winner]
 
@@ -433,7 +422,7 @@ class UnitOfWorkContract:
         rivals = [
             replace(user.with_roles(roles[n % 3], NOW), display_name=str(n)) for n in range(RACERS)
         ]
-        winner = await _race(StaleUser, [_save(unit_of_work, r) for r in rivals])
+        winner = await race(StaleUser, [_save(unit_of_work, r) for r in rivals])
         assert await _read_user(unit_of_work, user.id) == rivals[winner]
 
     # Roles
@@ -625,7 +614,7 @@ class UnitOfWorkContract:
         """The others are stale: one token gets one successor."""
         _, family = await _user_with_family(unit_of_work)
         rivals = [rotate(family, successor=make_token_id(n)) for n in range(1, RACERS + 1)]
-        winner = await _race(
+        winner = await race(
             StaleFamily,
             [_save(unit_of_work, r) for r in rivals],
         )
@@ -703,7 +692,7 @@ class UnitOfWorkContract:
             uow.families.save(rotate(family))
 
         with pytest.raises(StaleFamily):
-            await _commit(unit_of_work, stage)
+            await commit(unit_of_work, stage)
         assert await _read_family(unit_of_work, family.id) == family
 
     async def test_a_revocation_wins_every_race(self, unit_of_work: UnitOfWorkFactory) -> None:
@@ -846,12 +835,6 @@ class UnitOfWorkContract:
             assert {f.id for f in live} == {f.id for f in (*live, *ended) if f.is_live(moment)}
 
 
-async def _commit(unit_of_work: UnitOfWorkFactory, stage: Stage) -> None:
-    async with unit_of_work() as uow:
-        stage(uow)
-        await uow.commit()
-
-
 async def _add(unit_of_work: UnitOfWorkFactory, added: User | RefreshTokenFamily) -> None:
     async with unit_of_work() as uow:
         if isinstance(added, User):
@@ -903,7 +886,7 @@ async def _user_with_family(unit_of_work: UnitOfWorkFactory) -> tuple[User, Refr
         uow.users.add(user)
         uow.families.add(family)
 
-    await _commit(unit_of_work, stage)
+    await commit(unit_of_work, stage)
     return user, family
 
 
@@ -949,15 +932,6 @@ async def _revoked(
 ) -> RefreshTokenFamily:
     await _revoke(unit_of_work, family.id, at, RevokeReason.REVOKED)
     return replace(family, revoked_at=at, revoke_reason=RevokeReason.REVOKED)
-
-
-async def _race(loss: type[KeyturnError], rivals: list[Coroutine[object, object, None]]) -> int:
-    """Run the rivals at once, and return which one won; every other one lost by `loss`."""
-    outcomes = await asyncio.gather(*rivals, return_exceptions=True)
-    winners = [number for number, outcome in enumerate(outcomes) if outcome is None]
-    assert all(outcome is None or isinstance(outcome, loss) for outcome in outcomes), outcomes
-    assert len(winners) == 1
-    return winners[0]
 
 
 def _microseconds_in_utc(*times: datetime | None) -> list[int]:

@@ -19,7 +19,7 @@ from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.domain.errors import EmailTaken, StoreUnavailable
 from keyturn.domain.user import User
 from keyturn.testing.builders import PASSWORD_HASH, make_family, make_user, rotate
-from keyturn.testing.persistence_contract import NOW
+from keyturn.testing.steps import NOW
 
 SECRET = "hunter2"
 ADDRESS = "ada@example.com"

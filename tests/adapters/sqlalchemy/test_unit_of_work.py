@@ -1,4 +1,4 @@
-"""The contract kit on both databases, and what only shows on a real one."""
+"""What only shows on a real database; the contract kits run in `test_contracts.py`."""
 
 import asyncio
 import sys
@@ -15,9 +15,8 @@ from keyturn.adapters.sqlalchemy.tables import refresh_tokens, roles, users
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.domain.errors import EmailTaken, StaleFamily
 from keyturn.domain.user import BUILT_IN_ROLES, USER_ROLE, User
-from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.testing.builders import make_family, make_token_id, make_user, rotate
-from keyturn.testing.persistence_contract import NOW, UnitOfWorkContract
+from keyturn.testing.steps import NOW
 
 READY_FOR_QUERY = b"Z\x00\x00\x00\x05"
 """How PostgreSQL ends its answer to each thing that the client waited for."""
@@ -43,12 +42,6 @@ async def main(url, first, last):
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
 """
-
-
-class TestSqlUnitOfWork(UnitOfWorkContract):
-    @pytest.fixture
-    def unit_of_work(self, database: Database) -> UnitOfWorkFactory:
-        return lambda: SqlUnitOfWork(database)
 
 
 async def test_of_fifty_rotations_by_two_workers_one_succeeds(

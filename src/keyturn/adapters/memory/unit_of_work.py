@@ -37,7 +37,9 @@ class MemoryUnitOfWork(UnitOfWork):
         self._store = store
         self._on_revoked = on_revoked
         self._staged: list[StagedWrite] = []
-        self._users = MemoryUserRepository(store, self._staged)
+        # What must hold when all else is applied.
+        self._checks: list[StagedWrite] = []
+        self._users = MemoryUserRepository(store, self._staged, self._checks)
         self._roles = MemoryRoleRepository(store, self._staged)
         self._families = MemoryFamilyRepository(store, self._staged)
         self._revocations = MemoryRevocationWriter(self._staged)
@@ -67,11 +69,11 @@ class MemoryUnitOfWork(UnitOfWork):
         await give_way()
         # Applied to a copy without giving way: a write that fails leaves the store as it was.
         changed = self._store.copy()
-        for apply in self._staged:
+        for apply in (*self._staged, *self._checks):
             apply(changed)
         began = self._store.last_position
         self._store.replace_by(changed)
-        self._staged.clear()
+        self._forget()
         revoked = [r for position, r in changed.revocations.items() if position > began]
         if revoked:
             self._on_revoked(revoked)
@@ -85,4 +87,8 @@ class MemoryUnitOfWork(UnitOfWork):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
         self._staged.clear()
+        self._checks.clear()

@@ -14,9 +14,12 @@ from keyturn.ports.persistence import RoleRepository, UserFilter, UserRepository
 class MemoryUserRepository(UserRepository):
     """The users in a `MemoryStore`."""
 
-    def __init__(self, store: MemoryStore, staged: list[StagedWrite]) -> None:
+    def __init__(
+        self, store: MemoryStore, staged: list[StagedWrite], checks: list[StagedWrite]
+    ) -> None:
         self._store = store
         self._staged = staged
+        self._checks = checks
 
     async def get(self, user_id: UserId) -> User | None:
         await give_way()
@@ -66,11 +69,11 @@ class MemoryUserRepository(UserRepository):
         return page[:limit]
 
     def require_holder(self, role: str) -> None:
-        def apply(store: MemoryStore) -> None:
+        def check(store: MemoryStore) -> None:
             if not any(user.is_active and role in user.role_names for user in store.users.values()):
                 raise LastAdministrator
 
-        self._staged.append(apply)
+        self._checks.append(check)
 
     def raise_epochs(self, role: str, at: datetime, revoked_until: datetime) -> None:
         def apply(store: MemoryStore) -> None:

@@ -27,7 +27,7 @@ def _delete_batch(
         .order_by(oldest)
         .limit(bindparam("batch"))
         .with_for_update(skip_locked=True)
-        .cte("due")
+        .cte("due", nesting=True)
     )
     return delete(table).where(table.c.id.in_(select(batch.c.id)))
 
