@@ -1,0 +1,211 @@
+"""What happens on one worker holds on all of them, soon, and no worker guesses."""
+
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, suppress
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+PERSON = {"email": "ada@example.com", "password": "a passphrase of my own"}
+ISSUER = "http://127.0.0.1:8000"
+
+
+class Api(Protocol):
+    url: str
+
+    def call(
+        self, method: str, path: str, token: str | None = None, body: object = None
+    ) -> httpx.Response: ...
+
+    def register_and_log_in(self) -> dict[str, str]: ...
+
+    def log_in(self) -> dict[str, str]: ...
+
+    def verdicts(self, token: str, times: int = 8) -> set[int]: ...
+
+
+Connect = Callable[[str], Api]
+Eventually = Callable[[Callable[[], bool]], None]
+Serve = Callable[..., AbstractContextManager[str]]
+
+
+class CuttableProxy:
+    """Stands between a service and its database, and lets nothing through while it is cut."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._cut = False
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    def cut(self) -> None:
+        self._cut = True
+        for pair in self._pairs:
+            for end in pair:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._cut = False
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near = self._listener.accept()[0]
+            except OSError:
+                return
+            if self._cut:
+                near.close()
+                continue
+            far = socket.create_connection(self._target)
+            self._pairs.append((near, far))
+            threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
+
+    @staticmethod
+    def _pump(near: socket.socket, far: socket.socket) -> None:
+        other = {near: far, far: near}
+        with closing(near), closing(far), suppress(OSError):
+            while True:
+                for ready in select.select([near, far], [], [])[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    other[ready].sendall(data)
+
+
+@pytest.fixture
+def proxied(postgres_url: str) -> Iterator[tuple[CuttableProxy, str]]:
+    """A way to a database that can be cut, and its URL."""
+    url = urlsplit(postgres_url)
+    if url.port is None or url.hostname is None:
+        pytest.skip("the server of the tests listens on a Unix socket alone")
+    with closing(CuttableProxy(url.hostname, url.port)) as proxy:
+        user = url.netloc.rpartition("@")[0]
+        yield proxy, url._replace(netloc=f"{user}@127.0.0.1:{proxy.port}").geturl()
+
+
+@pytest.fixture
+def on_postgres(environment: pytest.MonkeyPatch, postgres_url: str) -> None:
+    environment.setenv("KEYTURN_DATABASE_URL", postgres_url)
+
+
+@pytest.mark.usefixtures("on_postgres")
+def test_a_logout_kills_the_access_token_on_every_worker(
+    serving: Serve, api: Connect, eventually: Eventually
+) -> None:
+    with serving("--workers", "2") as banner:
+        service = api(banner)
+        tokens = service.register_and_log_in()
+        assert service.verdicts(tokens["access_token"]) == {204}
+        assert service.call("POST", "/v1/auth/logout", tokens["access_token"]).status_code == 204
+        eventually(lambda: service.verdicts(tokens["access_token"]) == {401})
+        assert service.verdicts(service.log_in()["access_token"]) == {204}
+
+
+@pytest.mark.usefixtures("on_postgres")
+def test_a_logout_on_one_service_is_known_to_another(
+    serve_in: Serve,
+    tmp_path: Path,
+    environment: pytest.MonkeyPatch,
+    api: Connect,
+    eventually: Eventually,
+) -> None:
+    environment.setenv("KEYTURN_ISSUER", ISSUER)
+    environment.setenv("KEYTURN_KEYS_DIR", str(tmp_path / "keys"))
+    folders = [tmp_path / "one", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+    with serve_in(folders[0]) as first, serve_in(folders[1]) as second:
+        one, other = api(first), api(second)
+        token = one.register_and_log_in()["access_token"]
+        assert other.verdicts(token) == {204}
+        one.call("POST", "/v1/auth/logout", token)
+        assert one.verdicts(token, times=1) == {401}
+        eventually(lambda: other.verdicts(token, times=1) == {401})
+
+
+@pytest.mark.usefixtures("on_postgres")
+def test_a_demoted_administrator_is_refused_everywhere_and_a_refresh_tells_the_new_roles(
+    serving: Serve, api: Connect, eventually: Eventually, keyturn_command: Callable[..., str]
+) -> None:
+    with serving("--workers", "2") as banner:
+        service = api(banner)
+        keyturn_command("create-admin", "--email", "root@example.com", answer="a root passphrase")
+        tokens = service.register_and_log_in()
+        keyturn_command("users", "set-roles", PERSON["email"], "admin", "user")
+        tokens = service.call(
+            "POST", "/v1/auth/refresh", body={"refresh_token": tokens["refresh_token"]}
+        ).json()
+        assert service.call("GET", "/v1/admin/users", tokens["access_token"]).status_code == 200
+        keyturn_command("users", "set-roles", PERSON["email"], "user")
+        eventually(lambda: service.verdicts(tokens["access_token"]) == {401})
+        refused = service.call("GET", "/v1/admin/users", tokens["access_token"])
+        assert refused.status_code in {401, 403}
+        renewed = service.call(
+            "POST", "/v1/auth/refresh", body={"refresh_token": tokens["refresh_token"]}
+        ).json()
+        verified = service.call("GET", "/v1/auth/verify", renewed["access_token"])
+        assert verified.headers["x-auth-roles"] == "user"
+        assert service.call("GET", "/v1/admin/users", renewed["access_token"]).status_code == 403
+
+
+def test_with_the_database_cut_off_nobody_who_was_revoked_gets_back_in(
+    serving: Serve,
+    environment: pytest.MonkeyPatch,
+    proxied: tuple[CuttableProxy, str],
+    api: Connect,
+    eventually: Eventually,
+) -> None:
+    proxy, url = proxied
+    environment.setenv("KEYTURN_DATABASE_URL", url)
+    environment.setenv("KEYTURN_REVOCATION_MAX_STALENESS", "2")
+    with serving() as banner:
+        service = api(banner)
+        revoked = service.register_and_log_in()["access_token"]
+        good = service.log_in()["access_token"]
+        service.call("POST", "/v1/auth/logout", revoked)
+        proxy.cut()
+        seen: set[int] = set()
+
+        def nobody_is_trusted() -> bool:
+            seen.update(service.verdicts(revoked, times=1))
+            return service.verdicts(good, times=1) == {503}
+
+        eventually(nobody_is_trusted)
+        assert service.call("GET", "/health/ready").status_code == 503
+        proxy.mend()
+        eventually(lambda: service.verdicts(good, times=1) == {204})
+        eventually(lambda: service.call("GET", "/health/ready").status_code == 200)
+        assert seen | service.verdicts(revoked) == {401}
+
+
+@pytest.mark.usefixtures("on_postgres")
+def test_the_figures_of_both_workers_are_told_by_either(serving: Serve, api: Connect) -> None:
+    with serving("--workers", "2") as banner:
+        service = api(banner)
+        token = service.register_and_log_in()["access_token"]
+        service.verdicts(token, times=20)
+        figures = service.call("GET", "/metrics").text.splitlines()
+    route = 'method="GET",route="/v1/auth/verify"'
+    assert f'keyturn_http_requests_total{{{route},status="204"}} 20.0' in figures
+    assert 'keyturn_logins_total{result="succeeded"} 1.0' in figures
+    [followed] = [line for line in figures if line.startswith("keyturn_revocations_followed")]
+    assert float(followed.split()[1]) > 0
