@@ -8,7 +8,25 @@ from keyturn.domain.claims import AccessClaims, RefreshClaims
 from keyturn.domain.secret import Secret
 
 
-class TokenCodec(Protocol):
+class AccessTokenReader(Protocol):
+    """Verifies access tokens; it needs no key that could sign one.
+
+    Whatever is presented, and however hostile it is, reading returns claims that a known key
+    signed for this issuer and audience, or raises the one error, which never says what was wrong.
+    """
+
+    @abstractmethod
+    def decode_access(self, token: Secret, now: datetime) -> AccessClaims:
+        """Return the claims of a valid access token, without any I/O.
+
+        Raises:
+            InvalidAccessToken: not signed by a known key with that key's algorithm, another kind,
+                issuer or audience, a claim missing or mistyped, issued more than
+                `MAX_CLOCK_SKEW` after `now`, or expired at `now` (`now >= expires_at`).
+        """
+
+
+class TokenCodec(AccessTokenReader, Protocol):
     """Signs and verifies both kinds of token; neither kind passes for the other.
 
     Whatever is presented, and however hostile it is, decoding returns claims that this codec's
@@ -32,16 +50,6 @@ class TokenCodec(Protocol):
 
         With the same signing key, the same claims give the same token, byte for byte: a replay
         answers with the successor that was handed out before.
-        """
-
-    @abstractmethod
-    def decode_access(self, token: Secret, now: datetime) -> AccessClaims:
-        """Return the claims of a valid access token, without any I/O.
-
-        Raises:
-            InvalidAccessToken: not signed by a known key with that key's algorithm, another kind,
-                issuer or audience, a claim missing or mistyped, issued more than
-                `MAX_CLOCK_SKEW` after `now`, or expired at `now` (`now >= expires_at`).
         """
 
     @abstractmethod

@@ -3,15 +3,17 @@
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
 from keyturn.ports.system import Clock
-from keyturn.ports.tokens import TokenCodec
+from keyturn.ports.tokens import AccessTokenReader
 from keyturn.use_cases.revocation_replica import RevocationReplica
 
 
 class AuthenticateAccess:
     """Verifies an access token, without any I/O."""
 
-    def __init__(self, codec: TokenCodec, revocations: RevocationReplica, clock: Clock) -> None:
-        self._codec = codec
+    def __init__(
+        self, tokens: AccessTokenReader, revocations: RevocationReplica, clock: Clock
+    ) -> None:
+        self._tokens = tokens
         self._revocations = revocations
         self._clock = clock
 
@@ -23,6 +25,6 @@ class AuthenticateAccess:
             RevocationsUnknown: nobody can tell at the moment whether it is revoked.
         """
         now = self._clock.now()
-        claims = self._codec.decode_access(access_token, now)
+        claims = self._tokens.decode_access(access_token, now)
         self._revocations.check(claims, now)
         return Principal.of(claims)
