@@ -25,8 +25,8 @@ from fastapi import Request
 
 from keyturn.delivery.http.dependencies import (
     AccessTokenScheme,
+    access_checks_of,
     required_principal_of,
-    services_of,
 )
 from keyturn.domain.errors import PermissionDenied
 from keyturn.domain.principal import Principal
@@ -76,7 +76,7 @@ async def check_demand(request: Request, principal: Principal, demand: Demand) -
         StoreUnavailable: the store had to be asked and does not answer.
     """
     if not demand.is_told_by(principal):
-        principal = await services_of(request).resolve_permissions.execute(principal)
+        principal = await access_checks_of(request).resolve_rights(principal)
     if not demand.is_met_by(principal):
         raise PermissionDenied
     return principal
@@ -126,7 +126,7 @@ class _Require(AccessTokenScheme):
         self._demand = demand
 
     async def __call__(self, request: Request) -> Principal:
-        return await check_demand(request, required_principal_of(request), self._demand)
+        return await check_demand(request, await required_principal_of(request), self._demand)
 
 
 def _demand(kind: Held, names: tuple[str, ...], *, one_is_enough: bool = False) -> Demand:

@@ -1,7 +1,7 @@
-"""Who is calling, for the routes of keyturn and of any FastAPI app that holds its services.
+"""Who is calling, for the routes of keyturn and of any FastAPI app that can check its tokens.
 
 ```python
-app.state.keyturn = services
+app.state.keyturn = services  # or a TokenVerifier, in a service of its own
 handle_keyturn_errors(app)
 
 
@@ -10,25 +10,22 @@ async def notes(principal: CurrentPrincipal) -> list[Note]: ...
 ```
 """
 
-import re
 from ipaddress import ip_address
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.openapi.models import OAuth2, OAuthFlowPassword, OAuthFlows
 from fastapi.security.base import SecurityBase
-from starlette.types import Scope
 
+from keyturn.delivery.http.bearer import presented_access_token
 from keyturn.delivery.http.observation import note_subject
 from keyturn.delivery.http.request_ids import request_id
-from keyturn.delivery.http.services import HttpOptions, Services
-from keyturn.domain.errors import AuthenticationRequired, InvalidAccessToken, PermissionDenied
+from keyturn.delivery.http.services import AccessChecks, HttpOptions, Services
+from keyturn.domain.errors import AuthenticationRequired, PermissionDenied
 from keyturn.domain.events import Origin
 from keyturn.domain.principal import Principal
-from keyturn.domain.secret import Secret
 from keyturn.domain.user import USER_ROLE, User
 
-_BEARER = re.compile(rb"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 _MAX_USER_AGENT = 512
 
 
@@ -38,30 +35,19 @@ def services_of(request: Request) -> Services:
     return services
 
 
+def access_checks_of(request: Request) -> AccessChecks:
+    """Return what this request's access token is checked with: all that these dependencies need."""
+    checks: AccessChecks = request.app.state.keyturn
+    return checks
+
+
 def options_of(request: Request) -> HttpOptions:
     """Return the options of the app that this request came to."""
     options: HttpOptions = request.app.state.keyturn_http
     return options
 
 
-def presented_access_token(scope: Scope) -> Secret | None:
-    """Return the token of the `Authorization` header, None without one (RFC 6750 §2.1).
-
-    Raises:
-        InvalidAccessToken: there is more than one header, another scheme, or what can't be a
-            token. RFC 6750 would have some of these answered with 400, but nginx turns any
-            refusal of its `auth_request` that is not a 401 or 403 into a 500.
-    """
-    values = [value for name, value in scope["headers"] if name == b"authorization"]
-    if not values:
-        return None
-    found = _BEARER.fullmatch(values[0].strip()) if len(values) == 1 else None
-    if found is None:
-        raise InvalidAccessToken
-    return Secret(found[1].decode("ascii"))
-
-
-def principal_of(request: Request) -> Principal | None:
+async def principal_of(request: Request) -> Principal | None:
     """Return the verified caller, None if nothing was presented.
 
     Raises:
@@ -71,12 +57,12 @@ def principal_of(request: Request) -> Principal | None:
     token = presented_access_token(request.scope)
     if token is None:
         return None
-    principal = services_of(request).authenticate_access.execute(token)
+    principal = await access_checks_of(request).authenticate(token)
     note_subject(request.scope, principal.user_id)
     return principal
 
 
-def required_principal_of(request: Request) -> Principal:
+async def required_principal_of(request: Request) -> Principal:
     """Return the verified caller.
 
     Raises:
@@ -84,7 +70,7 @@ def required_principal_of(request: Request) -> Principal:
         InvalidAccessToken: what was presented is not good.
         RevocationsUnknown: nobody can tell at the moment whether it is revoked.
     """
-    principal = principal_of(request)
+    principal = await principal_of(request)
     if principal is None:
         raise AuthenticationRequired
     return principal
@@ -108,12 +94,12 @@ class AccessTokenScheme(SecurityBase):
 
 class _RequiredPrincipal(AccessTokenScheme):
     async def __call__(self, request: Request) -> Principal:
-        return required_principal_of(request)
+        return await required_principal_of(request)
 
 
 class _OptionalPrincipal(AccessTokenScheme):
     async def __call__(self, request: Request) -> Principal | None:
-        return principal_of(request)
+        return await principal_of(request)
 
 
 CurrentPrincipal = Annotated[Principal, Depends(_RequiredPrincipal())]

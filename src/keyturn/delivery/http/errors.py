@@ -16,13 +16,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
 
+from keyturn.delivery.http.bearer import challenge
 from keyturn.delivery.http.request_ids import request_id
 from keyturn.domain.errors import (
     AuthenticationRequired,
+    ClientNotAllowed,
     Contention,
     EmailTaken,
     HashingBusy,
     InvalidAccessToken,
+    InvalidClient,
     InvalidCredentials,
     InvalidEmail,
     InvalidInput,
@@ -43,6 +46,7 @@ from keyturn.domain.errors import (
     StaleFamily,
     StaleUser,
     StoreUnavailable,
+    TokenOfAnotherClient,
     Unavailable,
     UserNotFound,
     WrongCurrentPassword,
@@ -132,13 +136,6 @@ class InvalidTokenRequest(KeyturnError):
     message = "The request is malformed."
 
 
-class InvalidClient(KeyturnError):
-    """The OAuth client is unknown or does not prove who it is (RFC 6749 §5.2)."""
-
-    code = "invalid_client"
-    message = "The client is unknown or its authentication failed."
-
-
 class UnsupportedGrantType(KeyturnError):
     """The service does not issue tokens for this kind of grant (RFC 6749 §5.2)."""
 
@@ -178,15 +175,7 @@ class HttpError:
     oauth: OAuthAnswer = _MALFORMED
 
 
-def _challenge(error: type[KeyturnError] | None = None, code: str = "invalid_token") -> str:
-    """Return the `WWW-Authenticate` of RFC 6750 §3."""
-    challenge = 'Bearer realm="keyturn"'
-    if error is None:
-        return challenge
-    return f'{challenge}, error="{code}", error_description="{error.message}"'
-
-
-_LOGIN_FIRST = {"WWW-Authenticate": _challenge()}
+_LOGIN_FIRST = {"WWW-Authenticate": challenge()}
 _TRY_AGAIN = HttpError(503, "Not available now", oauth=OAuthAnswer(503, "temporarily_unavailable"))
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -199,18 +188,30 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
         401, "Wrong credentials", _LOGIN_FIRST, oauth=OAuthAnswer(400, "invalid_grant")
     ),
     InvalidAccessToken: HttpError(
-        401, "Invalid access token", {"WWW-Authenticate": _challenge(InvalidAccessToken)}
+        401, "Invalid access token", {"WWW-Authenticate": challenge(InvalidAccessToken)}
     ),
     InvalidRefreshToken: HttpError(
         401,
         "Invalid refresh token",
-        {"WWW-Authenticate": _challenge(InvalidRefreshToken)},
+        {"WWW-Authenticate": challenge(InvalidRefreshToken)},
         oauth=OAuthAnswer(400, "invalid_grant"),
+    ),
+    InvalidClient: HttpError(
+        401,
+        "Invalid client",
+        {"WWW-Authenticate": 'Basic realm="keyturn", charset="UTF-8"'},
+        oauth=OAuthAnswer(401, "invalid_client"),
+    ),
+    ClientNotAllowed: HttpError(
+        403, "Client not allowed", oauth=OAuthAnswer(403, "unauthorized_client")
+    ),
+    TokenOfAnotherClient: HttpError(
+        403, "Token of another client", oauth=OAuthAnswer(400, "invalid_grant")
     ),
     PermissionDenied: HttpError(
         403,
         "Permission denied",
-        {"WWW-Authenticate": _challenge(PermissionDenied, "insufficient_scope")},
+        {"WWW-Authenticate": challenge(PermissionDenied, "insufficient_scope")},
     ),
     InvalidEmail: HttpError(422, "Invalid e-mail address", oauth=OAuthAnswer(400, "invalid_grant")),
     PasswordTooShort: HttpError(422, "Password too short", oauth=OAuthAnswer(400, "invalid_grant")),
@@ -249,12 +250,6 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     ),
     CsrfRejected: HttpError(403, "Possible cross-site request"),
     InvalidTokenRequest: HttpError(400, "Invalid request"),
-    InvalidClient: HttpError(
-        401,
-        "Invalid client",
-        {"WWW-Authenticate": 'Basic realm="keyturn", charset="UTF-8"'},
-        oauth=OAuthAnswer(401, "invalid_client"),
-    ),
     UnsupportedGrantType: HttpError(
         400, "Unsupported grant type", oauth=OAuthAnswer(400, "unsupported_grant_type")
     ),

@@ -248,7 +248,7 @@ async def logout(request: Request, body: Logout | None = None) -> Response:
     if refresh_token is None:
         refresh_token = refresh_token_from_cookie(request)
     command = RevokeFamilyCommand(
-        principal=_principal_if_needed(request, refresh_token),
+        principal=await _principal_if_needed(request, refresh_token),
         refresh_token=refresh_token,
         origin=origin_of(request),
     )
@@ -262,9 +262,9 @@ async def logout(request: Request, body: Logout | None = None) -> Response:
     return answer
 
 
-def _principal_if_needed(request: Request, refresh_token: Secret | None) -> Principal | None:
+async def _principal_if_needed(request: Request, refresh_token: Secret | None) -> Principal | None:
     try:
-        return principal_of(request)
+        return await principal_of(request)
     except (InvalidAccessToken, RevocationsUnknown):
         if refresh_token is None:
             raise

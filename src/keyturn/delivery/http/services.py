@@ -1,9 +1,13 @@
 """What the routes are handed: the use-cases, and the few options of the delivery itself."""
 
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
+from keyturn.domain.secret import Secret
 from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
 from keyturn.use_cases.change_password import ChangePassword
@@ -48,8 +52,30 @@ class HttpOptions:
     max_body_bytes: int = 64 * 1024
 
 
+class AccessChecks(Protocol):
+    """What the dependencies need of whoever checks access tokens: the service or a verifier."""
+
+    @abstractmethod
+    async def authenticate(self, access_token: Secret) -> Principal:
+        """Return the caller.
+
+        Raises:
+            InvalidAccessToken: the token is malformed, forged, expired, revoked or of another kind.
+            Unavailable: nobody can tell at the moment whether it is good.
+        """
+
+    @abstractmethod
+    async def resolve_rights(self, principal: Principal) -> Principal:
+        """Return the caller with what can be known of roles and permissions beyond the token.
+
+        Raises:
+            InvalidAccessToken: the user is gone or disabled.
+            StoreUnavailable: the store does not answer.
+        """
+
+
 @dataclass(frozen=True, slots=True)
-class Services:
+class Services(AccessChecks):
     """The use-cases that the routes call, and what health asks.
 
     Args:
@@ -77,3 +103,11 @@ class Services:
     delete_role: DeleteRole
     list_audit_events: ListAuditEvents
     readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+
+    async def authenticate(self, access_token: Secret) -> Principal:
+        """Return the caller, without any I/O."""
+        return self.authenticate_access.execute(access_token)
+
+    async def resolve_rights(self, principal: Principal) -> Principal:
+        """Return the caller with the rights that the store knows of."""
+        return await self.resolve_permissions.execute(principal)
