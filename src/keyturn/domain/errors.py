@@ -6,8 +6,11 @@ KeyturnError
 │   ├── AuthenticationRequired   authentication_required   nothing was presented
 │   ├── InvalidCredentials       invalid_credentials       wrong e-mail or password, or disabled
 │   ├── InvalidAccessToken       invalid_token             the access token is not good
-│   └── InvalidRefreshToken      invalid_refresh_token     the refresh token is not good
+│   ├── InvalidRefreshToken      invalid_refresh_token     the refresh token is not good
+│   └── InvalidClient            invalid_client            an OAuth client is not who it says
 ├── PermissionDenied             insufficient_scope
+├── ClientNotAllowed             unauthorized_client       an OAuth client may not do this
+├── TokenOfAnotherClient         token_of_another_client
 ├── InvalidInput
 │   ├── InvalidEmail             invalid_email
 │   ├── PasswordTooShort         password_too_short
@@ -88,6 +91,27 @@ class InvalidRefreshToken(AuthenticationFailed):
 
     code = "invalid_refresh_token"
     message = "The refresh token is invalid, expired or revoked."
+
+
+class InvalidClient(AuthenticationFailed):
+    """The OAuth client is unknown or does not prove who it is (RFC 6749 §5.2)."""
+
+    code = "invalid_client"
+    message = "The client is unknown or its authentication failed."
+
+
+class ClientNotAllowed(KeyturnError):
+    """The OAuth client is known and may not do this."""
+
+    code = "unauthorized_client"
+    message = "The client may not do this."
+
+
+class TokenOfAnotherClient(KeyturnError):
+    """The token was issued to another OAuth client (RFC 7009 §2.1)."""
+
+    code = "token_of_another_client"
+    message = "The token was issued to another client."
 
 
 class PermissionDenied(KeyturnError):
