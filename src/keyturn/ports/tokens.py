@@ -8,6 +8,32 @@ from keyturn.domain.claims import AccessClaims, RefreshClaims
 from keyturn.domain.secret import Secret
 
 
+class TokenSigner(Protocol):
+    """Signs with one key and never hands it out: it may live in a KMS, an HSM, another process."""
+
+    @property
+    @abstractmethod
+    def kid(self) -> str:
+        """The thumbprint of the key (RFC 7638), by which those who verify find it."""
+
+    @property
+    @abstractmethod
+    def algorithm(self) -> str:
+        """The one algorithm that the key is used with (RFC 7518 §3.1)."""
+
+    @abstractmethod
+    async def sign(self, message: bytes) -> bytes:
+        """Return the signature as a JWS holds it: ECDSA as r and s side by side (RFC 7518 §3.4).
+
+        The same message should give the same signature, so that a replay answers byte for byte
+        with what was handed out before. Where the key's home can't promise that, the replayed
+        token has the same claims and another signature, and is as good.
+
+        Raises:
+            Unavailable: the key can't be reached.
+        """
+
+
 class AccessTokenReader(Protocol):
     """Verifies access tokens; it needs no key that could sign one.
 

@@ -8,11 +8,12 @@ signatures themselves.
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Never, TypeGuard
 
-from keyturn.adapters.pyjwt.key_ring import Key
+from keyturn.adapters.pyjwt.key_ring import VerificationKey
+from keyturn.ports.tokens import TokenSigner
 
 MAX_TOKEN_LENGTH = 8192
 """Characters; about what servers and proxies take as a header line."""
@@ -36,17 +37,21 @@ class SignedPayload:
     payload: bytes
 
 
-def sign(payload: bytes, typ: str, key: Key) -> str:
-    """Return the compact JWS of `payload`; the same for the same arguments."""
-    header = {"alg": key.algorithm, "kid": key.kid, "typ": typ}
+async def sign(payload: bytes, typ: str, signer: TokenSigner) -> str:
+    """Return the compact JWS of `payload`.
+
+    Raises:
+        Unavailable: the key can't be reached.
+    """
+    header = {"alg": signer.algorithm, "kid": signer.kid, "typ": typ}
     signing_input = (
         f"{_encode(json.dumps(header, separators=(',', ':')).encode())}.{_encode(payload)}"
     )
-    return f"{signing_input}.{_encode(key.sign(signing_input.encode()))}"
+    return f"{signing_input}.{_encode(await signer.sign(signing_input.encode()))}"
 
 
-def verify(token: str, keys: Mapping[str, Key]) -> SignedPayload:
-    """Return what the token says if one of `keys` signed it with its own algorithm.
+def verify(token: str, find_key: Callable[[str], VerificationKey | None]) -> SignedPayload:
+    """Return what the token says if the key that `find_key` has for its `kid` signed it.
 
     The header may hold `alg`, `kid` and `typ` and nothing else: whoever offers a key (`jwk`,
     `jku`, `x5c`, `x5u`), an extension (`crit`, `b64`) or compression (`zip`) is no issuer of ours.
@@ -61,7 +66,7 @@ def verify(token: str, keys: Mapping[str, Key]) -> SignedPayload:
     if not header.keys() <= _OUR_HEADER:
         raise RejectedToken
     kid, typ = header.get("kid"), header.get("typ")
-    key = keys.get(kid) if isinstance(kid, str) else None
+    key = find_key(kid) if isinstance(kid, str) else None
     if key is None or header.get("alg") != key.algorithm.value:
         raise RejectedToken
     if not (typ is None or isinstance(typ, str)):

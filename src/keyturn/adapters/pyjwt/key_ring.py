@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import json
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -16,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import Algorithm, ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import PyJWTError
 from jwt.utils import der_to_raw_signature
+
+from keyturn.ports.tokens import TokenSigner
 
 MIN_SECRET_BYTES = 32
 """RFC 7518 §3.2: an HMAC key is at least as long as the hash."""
@@ -61,20 +64,113 @@ PrivateKey = bytes | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519Pri
 """What signs: an HMAC secret or a private key."""
 
 _ASYMMETRIC = (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey, Ed25519PrivateKey)
+_PUBLIC = (rsa.RSAPublicKey, ec.EllipticCurvePublicKey, Ed25519PublicKey)
 
-PublicKey = bytes | rsa.RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey
+VerifyingMaterial = bytes | rsa.RSAPublicKey | ec.EllipticCurvePublicKey | Ed25519PublicKey
 """What verifies: the same HMAC secret or a public key."""
 
 
-class Key:
-    """A key with the one algorithm that it is used with and the `kid` that follows from it.
+class VerificationKey:
+    """A key that only verifies, with its one algorithm and the `kid` that follows from it.
 
     Attributes:
         kid: the key's thumbprint (RFC 7638).
         algorithm: follows from the kind of key, never from a token.
     """
 
-    __slots__ = ("_implementation", "_private", "_public", "algorithm", "kid")
+    __slots__ = ("_implementation", "_public", "algorithm", "kid")
+
+    def __init__(self, public: VerifyingMaterial) -> None:
+        """Bind the key to its algorithm.
+
+        Raises:
+            ValueError: it is of a kind or on a curve that no algorithm here uses.
+        """
+        self.algorithm = _algorithm_of(public)
+        self._implementation = ALGORITHMS[self.algorithm]
+        try:
+            # Rejects a PEM that is to serve as an HMAC secret.
+            self._implementation.prepare_key(public)
+        except PyJWTError:
+            raise ValueError("the HMAC secret is a public key or a JWK, not a secret") from None
+        self._public = public
+        self.kid = _thumbprint(self._members(public))
+
+    @classmethod
+    def from_public_jwk(cls, jwk: Mapping[str, object]) -> "VerificationKey":
+        """Return the public key that a JWK holds (RFC 7517).
+
+        Raises:
+            ValueError: it holds a secret or none of our kinds of public key, is weak or not for
+                verifying, or a member contradicts the key itself.
+        """
+        if jwk.get("use", "sig") != "sig":
+            raise ValueError("the JWK is not for signatures: its use is not sig")
+        operations = jwk.get("key_ops", ["verify"])
+        if not isinstance(operations, list) or "verify" not in operations:
+            raise ValueError("the JWK is not for verifying: its key_ops lack verify")
+        public = _asymmetric_key_of(jwk)
+        if not isinstance(public, _PUBLIC):
+            # A secret that was published is nobody's any more.
+            raise ValueError("the JWK holds no public key")  # noqa: TRY004 - the text is wrong
+        key = VerificationKey(public)
+        key.require_consistent(jwk)
+        weakness = key.weakness()
+        if weakness is not None:
+            raise ValueError(weakness)
+        return key
+
+    def require_consistent(self, jwk: Mapping[str, object]) -> None:
+        """Return if what the JWK says of its key is what follows from the key.
+
+        Raises:
+            ValueError: `alg` or `kid` are others.
+        """
+        if jwk.get("alg", self.algorithm) != self.algorithm:
+            raise ValueError(f"the JWK's alg is not that of its key, {self.algorithm}")
+        if jwk.get("kid", self.kid) != self.kid:
+            raise ValueError(f"the JWK's kid is not its thumbprint (RFC 7638), {self.kid}")
+
+    def public_jwk(self) -> dict[str, str] | None:
+        """Return the public key as a JWK with its `kid`; None for an HMAC secret."""
+        if isinstance(self._public, bytes):
+            return None
+        return self._members(self._public) | {"kid": self.kid}
+
+    def verifies(self, message: bytes, signature: bytes) -> bool:
+        """Return whether this key made the signature, with its own algorithm."""
+        return self._implementation.verify(message, self._public, signature)
+
+    def weakness(self) -> str | None:
+        """Return why tokens must not rest on this key, or None if it is strong enough."""
+        if isinstance(self._public, bytes):
+            if len(self._public) < MIN_SECRET_BYTES:
+                return "the HMAC secret is shorter than 256 bits (RFC 7518 §3.2)"
+            if _is_guessable(self._public):
+                return "the HMAC secret follows a pattern; take one from a random generator"
+        if isinstance(self._public, rsa.RSAPublicKey):
+            if self._public.key_size < MIN_RSA_BITS:
+                return "the RSA key is shorter than 2048 bits (RFC 7518 §3.3)"
+            if self._public.public_numbers().e < SMALLEST_RSA_EXPONENT:
+                return "the RSA key's public exponent is below 65537 (FIPS 186-5 §5.1)"
+        return None
+
+    def _members(self, key: "PrivateKey | VerifyingMaterial") -> dict[str, str]:
+        members: dict[str, object] = self._implementation.to_jwk(key, as_dict=True)
+        members.pop("key_ops", None)
+        return {name: str(value) for name, value in members.items()} | {
+            "alg": str(self.algorithm),
+            "use": "sig",
+        }
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(kid={self.kid!r}, algorithm={self.algorithm.value!r})"
+
+
+class Key(VerificationKey):
+    """A key that signs and verifies."""
+
+    __slots__ = ("_private",)
 
     def __init__(self, private: PrivateKey) -> None:
         """Bind the key to its algorithm.
@@ -82,16 +178,8 @@ class Key:
         Raises:
             ValueError: it is of a kind or on a curve that no algorithm here uses.
         """
-        self.algorithm = _algorithm_of(private)
-        self._implementation = ALGORITHMS[self.algorithm]
-        try:
-            # Rejects a PEM that is to serve as an HMAC secret.
-            self._implementation.prepare_key(private)
-        except PyJWTError:
-            raise ValueError("the HMAC secret is a public key or a JWK, not a secret") from None
+        super().__init__(private if isinstance(private, bytes) else _public_of(private))
         self._private = private
-        self._public: PublicKey = private if isinstance(private, bytes) else private.public_key()
-        self.kid = _thumbprint(self.to_jwk())
 
     @classmethod
     def from_jwk(cls, jwk: Mapping[str, object]) -> Self:
@@ -106,10 +194,7 @@ class Key:
         if not isinstance(operations, list) or "sign" not in operations:
             raise ValueError("the JWK is not for signing: its key_ops lack sign")
         key = cls(_private_key_of(jwk))
-        if jwk.get("alg", key.algorithm) != key.algorithm:
-            raise ValueError(f"the JWK's alg is not that of its key, {key.algorithm}")
-        if jwk.get("kid", key.kid) != key.kid:
-            raise ValueError(f"the JWK's kid is not its thumbprint (RFC 7638), {key.kid}")
+        key.require_consistent(jwk)
         return key
 
     @classmethod
@@ -131,48 +216,59 @@ class Key:
 
     def to_jwk(self) -> dict[str, str]:
         """Return the private key as a JWK, without its `kid`: a secret."""
-        members: dict[str, object] = self._implementation.to_jwk(self._private, as_dict=True)
-        members.pop("key_ops", None)
-        return {name: str(value) for name, value in members.items()} | {
-            "alg": str(self.algorithm),
-            "use": "sig",
-        }
+        return self._members(self._private)
 
     def sign(self, message: bytes) -> bytes:
         """Return the signature; the same for the same message."""
         return self._implementation.sign(message, self._private)
 
-    def verifies(self, message: bytes, signature: bytes) -> bool:
-        """Return whether this key made the signature, with its own algorithm."""
-        return self._implementation.verify(message, self._public, signature)
 
-    def weakness(self) -> str | None:
-        """Return why tokens must not rest on this key, or None if it is strong enough."""
-        if isinstance(self._private, bytes):
-            if len(self._private) < MIN_SECRET_BYTES:
-                return "the HMAC secret is shorter than 256 bits (RFC 7518 §3.2)"
-            if _is_guessable(self._private):
-                return "the HMAC secret follows a pattern; take one from a random generator"
-        if isinstance(self._private, rsa.RSAPrivateKey):
-            if self._private.key_size < MIN_RSA_BITS:
-                return "the RSA key is shorter than 2048 bits (RFC 7518 §3.3)"
-            if self._private.public_key().public_numbers().e < SMALLEST_RSA_EXPONENT:
-                return "the RSA key's public exponent is below 65537 (FIPS 186-5 §5.1)"
-        return None
+class LocalSigner(TokenSigner):
+    """Signs with a key that this process holds."""
 
-    def __repr__(self) -> str:
-        return f"Key(kid={self.kid!r}, algorithm={self.algorithm.value!r})"
+    def __init__(self, key: Key) -> None:
+        """Sign with `key`."""
+        self._key = key
+
+    @property
+    def kid(self) -> str:
+        """The thumbprint of the key."""
+        return self._key.kid
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm of the key."""
+        return self._key.algorithm.value
+
+    async def sign(self, message: bytes) -> bytes:
+        """Return the signature; the same for the same message."""
+        return self._key.sign(message)
 
 
-class KeyRing:
+class TokenKeys(Protocol):
+    """Holds the keys that tokens are verified with; what it holds may change over time."""
+
+    @abstractmethod
+    def find(self, kid: str) -> VerificationKey | None:
+        """Return the key of this `kid`, which may come from anybody, or None."""
+
+
+class SigningTokenKeys(TokenKeys, Protocol):
+    """Holds one key, perhaps elsewhere, that tokens are signed with besides."""
+
+    @property
+    @abstractmethod
+    def signer(self) -> TokenSigner:
+        """What signs at the moment; `find` knows its key."""
+
+
+class KeyRing(SigningTokenKeys):
     """The keys whose tokens are accepted, one of which signs; it never changes.
 
     Attributes:
         by_kid: the keys by their `kid`.
         signing_key: the one that signs.
     """
-
-    __slots__ = ("by_kid", "signing_key")
 
     def __init__(self, keys: Iterable[Key], signing_kid: str) -> None:
         """Take the keys that verify and the `kid` of the one that signs.
@@ -193,45 +289,71 @@ class KeyRing:
             raise ValueError(f"there is no key {signing_kid!r} to sign with")
         self.by_kid: Final[Mapping[str, Key]] = MappingProxyType(by_kid)
         self.signing_key: Final = by_kid[signing_kid]
+        self._signer = LocalSigner(self.signing_key)
+
+    def find(self, kid: str) -> Key | None:
+        """Return the key of this `kid`, or None."""
+        return self.by_kid.get(kid)
+
+    @property
+    def signer(self) -> TokenSigner:
+        """What signs with the signing key."""
+        return self._signer
 
     def __repr__(self) -> str:
         return f"KeyRing({list(self.by_kid.values())!r}, signing_kid={self.signing_key.kid!r})"
 
 
 _UNUSABLE = "the key is of no kind that signs here: HMAC, RSA, EC on P-256 or Ed25519"
+_UNREADABLE = "the JWK is incomplete, malformed or of an unknown kind"
 
 
-def _algorithm_of(private: PrivateKey) -> SigningAlgorithm:
-    match private:
+def _algorithm_of(public: VerifyingMaterial) -> SigningAlgorithm:
+    match public:
         case bytes():
             return SigningAlgorithm.HS256
-        case rsa.RSAPrivateKey():
+        case rsa.RSAPublicKey():
             return SigningAlgorithm.RS256
-        case ec.EllipticCurvePrivateKey() if isinstance(private.curve, ec.SECP256R1):
+        case ec.EllipticCurvePublicKey() if isinstance(public.curve, ec.SECP256R1):
             return SigningAlgorithm.ES256
-        case Ed25519PrivateKey():
+        case Ed25519PublicKey():
             return SigningAlgorithm.EDDSA
         case _:
             raise ValueError(_UNUSABLE)
 
 
+def _public_of(
+    private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | Ed25519PrivateKey,
+) -> VerifyingMaterial:
+    if not isinstance(private, _ASYMMETRIC):
+        raise ValueError(_UNUSABLE)  # noqa: TRY004 - the text is wrong, not the caller's type
+    return private.public_key()
+
+
 def _private_key_of(jwk: Mapping[str, object]) -> PrivateKey:
-    try:
-        match jwk.get("kty"):
-            case "oct":
-                return _decode_secret(str(jwk["k"]))
-            case "RSA":
-                private: object = RSAAlgorithm.from_jwk(dict(jwk))
-            case "EC":
-                private = ECAlgorithm.from_jwk(dict(jwk))
-            case _:
-                private = OKPAlgorithm.from_jwk(dict(jwk))
-    except (KeyError, TypeError, ValueError, PyJWTError, UnsupportedAlgorithm):
-        # The cause may quote the key.
-        raise ValueError("the JWK is incomplete, malformed or of an unknown kind") from None
+    if jwk.get("kty") == "oct":
+        try:
+            return _decode_secret(str(jwk["k"]))
+        except (KeyError, ValueError):
+            raise ValueError(_UNREADABLE) from None
+    private = _asymmetric_key_of(jwk)
     if not isinstance(private, _ASYMMETRIC):
         raise ValueError("the JWK holds no private key that signs here")  # noqa: TRY004 - the text is wrong
     return private
+
+
+def _asymmetric_key_of(jwk: Mapping[str, object]) -> object:
+    try:
+        match jwk.get("kty"):
+            case "RSA":
+                return RSAAlgorithm.from_jwk(dict(jwk))
+            case "EC":
+                return ECAlgorithm.from_jwk(dict(jwk))
+            case _:
+                return OKPAlgorithm.from_jwk(dict(jwk))
+    except (KeyError, TypeError, ValueError, PyJWTError, UnsupportedAlgorithm):
+        # The cause may quote the key.
+        raise ValueError(_UNREADABLE) from None
 
 
 def _decode_secret(text: str) -> bytes:

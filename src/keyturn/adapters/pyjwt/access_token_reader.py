@@ -1,0 +1,89 @@
+"""Access tokens back into claims, as strict as RFC 8725 asks for, with no key that could sign."""
+
+from datetime import datetime
+
+from keyturn.adapters.pyjwt.compact_jws import RejectedToken
+from keyturn.adapters.pyjwt.key_ring import TokenKeys
+from keyturn.adapters.pyjwt.signed_claims import (
+    expect,
+    is_list_of_texts,
+    moment,
+    names,
+    signed_claims,
+    text,
+    uuid,
+    whole_number,
+)
+from keyturn.domain.claims import AccessClaims
+from keyturn.domain.errors import InvalidAccessToken
+from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.policies import MAX_CLOCK_SKEW
+from keyturn.domain.secret import Secret
+from keyturn.ports.tokens import AccessTokenReader
+
+ACCESS_TYP = "at+jwt"
+"""The header `typ` of an access token (RFC 9068 §2.1)."""
+
+ACCESS_TYPE = "access"
+"""The claim `type` of an access token."""
+
+
+class PyJwtAccessTokenReader(AccessTokenReader):
+    """Accepts the access tokens of one issuer for one audience, signed by any key of the holder."""
+
+    def __init__(self, keys: TokenKeys, *, issuer: str, audience: str) -> None:
+        """Read what `issuer` says to `audience`.
+
+        Args:
+            keys: asked for the key of each token; each is used with its own algorithm only.
+            issuer: the `iss`.
+            audience: the `aud`, alone or among others.
+
+        Raises:
+            ValueError: issuer or audience is empty.
+        """
+        if not issuer or not audience:
+            raise ValueError("access tokens are read for an issuer and an audience")
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+
+    def decode_access(self, token: Secret, now: datetime) -> AccessClaims:
+        """Return the claims of a valid access token.
+
+        Raises:
+            InvalidAccessToken: for every other text, never saying why.
+        """
+        try:
+            return self._claims(token, now)
+        except RejectedToken:
+            pass
+        # Raised out here, the error has no context that could hold a part of the token.
+        raise InvalidAccessToken
+
+    def _claims(self, token: Secret, now: datetime) -> AccessClaims:
+        claims = signed_claims(token, self._keys, typ=ACCESS_TYP, issuer=self._issuer)
+        expect(claims, "type", ACCESS_TYPE)
+        audience = claims.get("aud")
+        # RFC 9068 §2.2 and RFC 7519 §4.1.3: one audience, or a list that names ours.
+        if audience != self._audience and not (
+            is_list_of_texts(audience) and self._audience in audience
+        ):
+            raise RejectedToken
+        issued_at, expires_at = moment(claims, "iat"), moment(claims, "exp")
+        # Another worker's clock may be ahead, but no token lives longer than it says.
+        if issued_at > now + MAX_CLOCK_SKEW or now >= expires_at:
+            raise RejectedToken
+        scope = text(claims, "scope") if "scope" in claims else None
+        return AccessClaims(
+            token_id=TokenId(uuid(claims, "jti")),
+            user_id=UserId(uuid(claims, "sub")),
+            family_id=FamilyId(uuid(claims, "sid")),
+            client_id=text(claims, "client_id"),
+            epoch=whole_number(claims, "epoch"),
+            roles=names(claims, "roles"),
+            permissions=names(claims, "permissions") if "permissions" in claims else None,
+            scope=None if scope is None else frozenset(scope.split(" ") if scope else ()),
+            issued_at=issued_at,
+            expires_at=expires_at,
+        )
