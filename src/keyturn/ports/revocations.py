@@ -32,6 +32,9 @@ class RevocationList(Protocol):
     async def read(self, after: str | None) -> RevocationPage:
         """Return what was added since the page of cursor `after`; with None, all that is there.
 
+        A cursor that no list of this kind makes, perhaps one of the list that was here before or
+        one that a stranger thought of, counts as None.
+
         Raises:
             StoreUnavailable: the list can't be read.
         """

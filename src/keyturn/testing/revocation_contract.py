@@ -64,6 +64,25 @@ class RevocationContract:
         assert (await revocations.read(page.cursor)).revocations == ()
 
     @pytest.mark.parametrize(
+        "cursor",
+        ["", "x", "-1", "1/", "/", "1/2/3", "\u0661", "1e3", "9" * 18, "9" * 5000, "9/9", "\ud800"],
+    )
+    async def test_a_cursor_of_another_list_is_none(
+        self,
+        unit_of_work: RevokingUnitOfWorkFactory,
+        revocations: RevocationList,
+        told: list[Revocation],
+        cursor: str,
+    ) -> None:
+        """Nothing is skipped for it, and the next cursor is a good one."""
+        first, second = make_revocation(1), make_revocation(2)
+        await _commit(unit_of_work, told, first)
+        page = await revocations.read(cursor)
+        assert page.revocations == (first,)
+        await _commit(unit_of_work, told, second)
+        assert second in (await revocations.read(page.cursor)).revocations
+
+    @pytest.mark.parametrize(
         "revocation",
         [
             Revocation.of_token(TokenId(UUID(int=1)), NOW),

@@ -20,6 +20,7 @@ import secrets
 import stat
 import tomllib
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from keyturn.domain.client import Client, secret_digest
@@ -112,7 +113,7 @@ def remove_client(path: Path, client_id: str) -> None:
     starts = [0, *(found.start() for found in _TABLE.finditer(content)), len(content)]
     kept = [
         content[start:end]
-        for start, end in zip(starts, starts[1:], strict=False)
+        for start, end in pairwise(starts)
         if not header.fullmatch(content[start:end].partition("\n")[0])
     ]
     _replace(path, "".join(kept), {i: c for i, c in known.items() if i != client_id})

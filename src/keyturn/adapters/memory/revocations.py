@@ -1,9 +1,13 @@
 """The revocation list of an in-memory service."""
 
+import re
+
 from keyturn.adapters.memory.store import MemoryStore, StagedWrite, give_way
 from keyturn.domain.revocation import Revocation
 from keyturn.ports.persistence import RevocationWriter
 from keyturn.ports.revocations import RevocationList, RevocationPage
+
+_CURSOR = re.compile(r"[0-9]{1,18}")
 
 
 class MemoryRevocationWriter(RevocationWriter):
@@ -25,6 +29,8 @@ class MemoryRevocationList(RevocationList):
 
     async def read(self, after: str | None) -> RevocationPage:
         await give_way()
-        start = 0 if after is None else int(after)
+        start = int(after) if after is not None and _CURSOR.fullmatch(after) else 0
+        if start > self._store.last_position:
+            start = 0
         added = tuple(r for position, r in self._store.revocations.items() if position > start)
         return RevocationPage(added, str(self._store.last_position))

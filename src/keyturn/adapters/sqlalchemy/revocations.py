@@ -1,5 +1,6 @@
 """The revocation list in SQL: rows that are only ever added, read from a cursor on."""
 
+import re
 from collections.abc import Sequence
 
 from sqlalchemy import (
@@ -30,6 +31,7 @@ _INSERT_ON_POSTGRES = insert(revocations).values(
 
 # One writer at a time: on SQLite the ids have the order of the commits.
 _READ_ON_SQLITE = select(_row.id, *_ENTRY).where(_row.id > bindparam("after")).order_by(_row.id)
+_KNOWN_ON_SQLITE = select(_row.id).where(_row.id >= bindparam("after")).limit(1)
 
 # PostgreSQL: `horizon` is the oldest transaction that may still commit something which this very
 # statement does not see. Reading on from there tells some entries twice and skips none.
@@ -42,6 +44,9 @@ _seen = select(
 _READ_ON_POSTGRES = select(_seen.c.server, _seen.c.horizon, *_ENTRY).select_from(
     _seen.outerjoin(revocations, _row.transaction_id >= bindparam("after", type_=BigInteger))
 )
+
+_SQLITE_CURSOR = re.compile(r"[0-9]{1,18}")
+_POSTGRES_CURSOR = re.compile(r"([0-9]{1,18})/([0-9]{1,18})")
 
 
 def insert_revocations(connection: Connection, added: Sequence[Revocation]) -> None:
@@ -89,16 +94,25 @@ class SqlRevocationList(RevocationList):
     async def read(self, after: str | None) -> RevocationPage:
         """Return what was added since, and all that is there for None."""
         if self._database.is_sqlite:
-            return await self._read_sqlite(0 if after is None else int(after))
-        return await self._read_postgres(after)
+            known = _SQLITE_CURSOR.fullmatch(after or "")
+            return await self._read_sqlite(int(known[0]) if known else 0)
+        found = _POSTGRES_CURSOR.fullmatch(after or "")
+        return await self._read_postgres(*map(int, found.groups() if found else (0, 0)))
 
     async def _read_sqlite(self, after: int) -> RevocationPage:
         rows = await self._database.fetch(_READ_ON_SQLITE, {"after": after})
+        if (
+            after
+            and not rows
+            and not await self._database.fetch(_KNOWN_ON_SQLITE, {"after": after})
+        ):
+            # Purged, or from before the file was replaced, which may use its numbers once more.
+            after = 0
+            rows = await self._database.fetch(_READ_ON_SQLITE, {"after": after})
         last = rows[-1][0] if rows else after
         return RevocationPage(tuple(_to_revocation(row[1:]) for row in rows), str(last))
 
-    async def _read_postgres(self, after: str | None) -> RevocationPage:
-        server_before, position = (0, 0) if after is None else map(int, after.split("/"))
+    async def _read_postgres(self, server_before: int, position: int) -> RevocationPage:
         rows = await self._database.fetch(_READ_ON_POSTGRES, {"after": position})
         server, horizon = rows[0][:2]
         if position > 0 and (server != server_before or horizon < position):
