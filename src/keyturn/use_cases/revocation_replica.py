@@ -11,10 +11,15 @@ from keyturn.ports.system import Clock
 
 
 class RevocationReplica:
-    """Follows the revocation list, answers from memory, trusts no token when it has lost touch."""
+    """Follows the revocation list, answers from memory, fails closed when it has lost touch."""
 
-    def __init__(self, revocations: RevocationList, clock: Clock, max_staleness: timedelta) -> None:
-        """Follow `revocations`; after `max_staleness` without a successful look, fail closed."""
+    def __init__(
+        self, revocations: RevocationList, clock: Clock, max_staleness: timedelta | None
+    ) -> None:
+        """Follow `revocations`; after `max_staleness` without a successful look, fail closed.
+
+        None fails open: a token is good unless it is known to be revoked, however old the copy is.
+        """
         self._list = revocations
         self._clock = clock
         self._max_staleness = max_staleness
@@ -56,6 +61,8 @@ class RevocationReplica:
         """
         if self._entries.kills(claims):
             raise InvalidAccessToken
+        if self._max_staleness is None:
+            return
         # A clock that was set back makes the copy neither young nor old: distance counts.
         if self._followed_at is None or abs(now - self._followed_at) > self._max_staleness:
             raise RevocationsUnknown

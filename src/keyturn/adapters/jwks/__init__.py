@@ -1,0 +1,1 @@
+"""Another service's public keys, fetched over HTTP and kept fresh."""

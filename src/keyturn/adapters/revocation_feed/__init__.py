@@ -1,0 +1,1 @@
+"""Another service's revocation list, read over HTTP."""
