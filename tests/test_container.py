@@ -71,7 +71,7 @@ def test_two_containers_share_nothing(tmp_path: Path) -> None:
     other = build_container(cheap_settings(tmp_path / "other"))
     for name in ("database", "hasher", "codec", "services", "rotate_refresh"):
         assert one.providers[name]() is not other.providers[name]()
-    assert one.key_ring().signing_key.kid != other.key_ring().signing_key.kid
+    assert one.keys().signer.kid != other.keys().signer.kid
 
 
 def test_what_nobody_chooses_is_what_core_adapters_and_delivery_have_as_default(

@@ -11,8 +11,9 @@ from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHashe
 from keyturn.adapters.prometheus.counting import CountingRotateRefresh, CountingUnitOfWork
 from keyturn.adapters.prometheus.metrics import PrometheusMetrics
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
-from keyturn.adapters.pyjwt.key_files import ensure_key
+from keyturn.adapters.pyjwt.followed_keys import FollowedKeys
 from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
+from keyturn.adapters.pyjwt.key_rotation import KeyRotation
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
@@ -104,14 +105,21 @@ class Container(containers.DeclarativeContainer):
     )
     housekeeping = providers.Singleton(SqlHousekeeping, database)
     blocklist = providers.Singleton(CommonPasswords)
-    key_ring = providers.Singleton(
-        ensure_key,
+    keys = providers.Singleton(
+        FollowedKeys,
         settings.provided.used_keys_dir,
         providers.Callable(SigningAlgorithm, settings.provided.algorithm),
+        clock,
+    )
+    key_rotation = providers.Singleton(
+        KeyRotation,
+        settings.provided.used_keys_dir,
+        clock,
+        session_policy.provided.longest_token_life,
     )
     codec = providers.Singleton(
         PyJwtCodec,
-        key_ring,
+        keys,
         issuer=settings.provided.issuer,
         audience=settings.provided.audience,
     )

@@ -3,7 +3,7 @@
 import asyncio
 import stat
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from time import perf_counter
@@ -77,11 +77,14 @@ def _keys(settings: Settings) -> Finding:
     if not folder.exists():
         return Finding("keys", Verdict.GOOD, f"{folder}: made at the first start")
     try:
-        ring = load_key_ring(folder)
+        ring = load_key_ring(folder, datetime.now(UTC))
     except KeyFileError as error:
         return Finding("keys", Verdict.BAD, str(error))
     signing = ring.signing_key
-    return Finding("keys", Verdict.GOOD, f"{folder}: {signing.kid} signs ({signing.algorithm})")
+    text = f"{folder}: {signing.kid} signs ({signing.algorithm})"
+    if signing.algorithm != settings.algorithm:
+        return Finding("keys", Verdict.DOUBTFUL, f"{text}; KEYTURN_ALGORITHM={settings.algorithm}")
+    return Finding("keys", Verdict.GOOD, text)
 
 
 async def _database(settings: Settings) -> Finding:

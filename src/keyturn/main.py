@@ -17,6 +17,7 @@ from keyturn.delivery.cli.commands import run
 from keyturn.delivery.cli.operations import (
     Administration,
     Finding,
+    KeyAdministration,
     Operations,
     Refusal,
     ShownSetting,
@@ -73,6 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         observers=observers,
         metrics=container.metrics() if settings.metrics else None,
+        published_keys=container.keys(),
     )
 
 
@@ -92,7 +94,7 @@ def build_container(settings: Settings) -> Container:
         container.argon2_parameters()
     _make_data_folder(settings)
     with _naming("KEYTURN_KEYS_DIR", KeyFileError):
-        container.key_ring()
+        container.keys()
     return container
 
 
@@ -134,6 +136,14 @@ class CommandLineOperations(Operations):
             if settings.database_url is None and not (makes_database or database.exists()):
                 raise Refusal(f"{database}: there is no such database; run keyturn migrate")
             return asyncio.run(_administer(settings, work))
+
+    def administer_keys(self, work: Callable[[KeyAdministration], T]) -> T:
+        """Return what comes of work with the keys of the folder, which must be there."""
+        from keyturn.adapters.pyjwt.key_files import KeyFileError
+        from keyturn.container import Container
+
+        with _refusing(), _naming("KEYTURN_KEYS_DIR", KeyFileError):
+            return work(Container(settings=load_settings()).key_rotation())
 
     def settings(self) -> Iterable[ShownSetting]:
         """Return every setting."""
@@ -203,11 +213,13 @@ def _tasks(settings: Settings, container: Container) -> Iterator[Callable[[], Aw
     from keyturn.adapters.prometheus.metrics import SHARED_FOLDER_VARIABLE
     from keyturn.delivery.background.repetition import Repetition
 
+    second = timedelta(seconds=1)
     yield container.follow_revocations().forever
+    follow_keys = container.keys().follow
+    yield Repetition("following the keys", follow_keys, pause=second, timeout=5 * second).forever
     if settings.purge:
         yield container.purge_regularly().forever
     if settings.metrics and SHARED_FOLDER_VARIABLE in os.environ:
-        second = timedelta(seconds=1)
         reading = container.metrics().read_gauges
         yield Repetition("telling figures", reading, pause=second, timeout=second).forever
 

@@ -49,6 +49,11 @@ class SessionPolicy:
         if self.max_sessions < 1:
             raise ValueError("at least one session per user must be allowed")
 
+    @property
+    def longest_token_life(self) -> timedelta:
+        """After this, whatever any worker has signed has expired, refresh tokens too."""
+        return self.absolute_ttl + MAX_CLOCK_SKEW
+
     def tokens_expired_by(self, now: datetime) -> datetime:
         """Return when every access token that any worker has issued until `now` has expired."""
         return now + self.access_ttl + MAX_CLOCK_SKEW

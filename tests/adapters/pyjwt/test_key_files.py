@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from keyturn.adapters.pyjwt.key_files import (
 from keyturn.adapters.pyjwt.key_ring import Key, SigningAlgorithm
 
 KeyOf = Callable[..., Key]
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 PEM = (
     ec.generate_private_key(ec.SECP256R1())
@@ -56,17 +59,19 @@ def mode_of(path: Path) -> int:
 def test_the_first_start_makes_a_key_that_the_next_one_finds(
     folder: Path, algorithm: SigningAlgorithm
 ) -> None:
-    made = ensure_key(folder, algorithm)
-    found = ensure_key(folder, algorithm)
+    made = ensure_key(folder, algorithm, NOW).ring_at(NOW)
+    found = ensure_key(folder, algorithm, NOW).ring_at(NOW)
     assert made.signing_key.algorithm is algorithm
-    assert found.signing_key.kid == load_key_ring(folder).signing_key.kid == made.signing_key.kid
+    assert (
+        found.signing_key.kid == load_key_ring(folder, NOW).signing_key.kid == made.signing_key.kid
+    )
     assert found.signing_key.verifies(b"message", made.signing_key.sign(b"message"))
 
 
 def test_what_the_first_start_writes_is_closed_to_everybody_else(folder: Path) -> None:
     before = os.umask(0)
     try:
-        ring = ensure_key(folder, SigningAlgorithm.EDDSA)
+        ring = ensure_key(folder, SigningAlgorithm.EDDSA, NOW).ring_at(NOW)
     finally:
         os.umask(before)
     kid = ring.signing_key.kid
@@ -92,7 +97,7 @@ def test_ten_threads_that_start_at_once_end_with_one_key(folder: Path) -> None:
 
     def start(_: int) -> str:
         together.wait()
-        return ensure_key(folder, SigningAlgorithm.EDDSA).signing_key.kid
+        return ensure_key(folder, SigningAlgorithm.EDDSA, NOW).ring_at(NOW).signing_key.kid
 
     with ThreadPoolExecutor(10) as pool:
         kids = set(pool.map(start, range(10)))
@@ -102,11 +107,12 @@ def test_ten_threads_that_start_at_once_end_with_one_key(folder: Path) -> None:
 
 def test_processes_that_start_at_once_end_with_one_key(folder: Path) -> None:
     script = (
-        "import sys; from pathlib import Path;"
+        "import sys; from pathlib import Path; from datetime import UTC, datetime;"
         "from keyturn.adapters.pyjwt.key_files import ensure_key;"
         "from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm;"
         "print('ready', flush=True); sys.stdin.readline();"
-        "print(ensure_key(Path(sys.argv[1]), SigningAlgorithm.ES256).signing_key.kid)"
+        "found = ensure_key(Path(sys.argv[1]), SigningAlgorithm.ES256, datetime.now(UTC));"
+        "print(found.manifest.signing)"
     )
     source = Path(__file__).parents[3] / "src"
     workers = [
@@ -133,15 +139,15 @@ def test_processes_that_start_at_once_end_with_one_key(folder: Path) -> None:
 
 
 def test_a_start_that_died_before_it_wrote_the_manifest_is_carried_on(folder: Path) -> None:
-    kid = ensure_key(folder, SigningAlgorithm.ES256).signing_key.kid
+    kid = ensure_key(folder, SigningAlgorithm.ES256, NOW).ring_at(NOW).signing_key.kid
     (folder / MANIFEST_NAME).unlink()
     write(folder / f".{MANIFEST_NAME}.0123456789abcdef", '{"version": 1, "sig')
-    assert ensure_key(folder, SigningAlgorithm.ES256).signing_key.kid == kid
+    assert ensure_key(folder, SigningAlgorithm.ES256, NOW).ring_at(NOW).signing_key.kid == kid
 
 
 def test_a_single_pem_without_a_manifest_signs(folder: Path) -> None:
     write(folder / "from-elsewhere.pem", PEM)
-    ring = ensure_key(folder, SigningAlgorithm.ES256)
+    ring = ensure_key(folder, SigningAlgorithm.ES256, NOW).ring_at(NOW)
     assert ring.signing_key.kid == Key.from_pem(PEM.encode()).kid
     assert [path.name for path in folder.iterdir()] == ["from-elsewhere.pem"]
 
@@ -153,7 +159,7 @@ def test_the_manifest_says_which_of_several_keys_signs(folder: Path, key_of: Key
     write(folder / "from-elsewhere.pem", PEM)
     for key in keys:
         write(folder / MANIFEST_NAME, {"version": 1, "signing": key.kid})
-        ring = load_key_ring(folder)
+        ring = load_key_ring(folder, NOW)
         assert ring.signing_key.kid == key.kid
         assert len(ring.by_kid) == 3
 
@@ -163,12 +169,12 @@ def test_other_files_are_left_alone(folder: Path, key_of: KeyOf) -> None:
     write(folder / "README", "hands off", 0o644)
     write(folder / ".hidden.jwk", "half a key")
     write(folder / "old.jwk.bak", "{}", 0o644)
-    assert len(load_key_ring(folder).by_kid) == 1
+    assert len(load_key_ring(folder, NOW).by_kid) == 1
 
 
 def refused(folder: Path, reason: str) -> str:
     with pytest.raises(KeyFileError, match=reason) as caught:
-        load_key_ring(folder)
+        load_key_ring(folder, NOW)
     message = str(caught.value)
     assert message.startswith(str(folder))
     assert "\n" not in message
@@ -203,7 +209,7 @@ def test_a_key_file_that_others_have_access_to_is_refused(
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o700])
 def test_a_key_file_of_the_owner_alone_is_read(folder: Path, key_of: KeyOf, mode: int) -> None:
     store(folder, key_of(SigningAlgorithm.EDDSA)).chmod(mode)
-    assert len(load_key_ring(folder).by_kid) == 1
+    assert len(load_key_ring(folder, NOW).by_kid) == 1
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
@@ -293,18 +299,18 @@ def test_a_manifest_that_does_not_say_clearly_which_key_signs_is_refused(
 def test_a_manifest_whose_keys_are_gone_is_no_first_start(folder: Path) -> None:
     write(folder / MANIFEST_NAME, {"version": 1, "signing": "gone"})
     with pytest.raises(KeyFileError, match="no key file"):
-        ensure_key(folder, SigningAlgorithm.EDDSA)
+        ensure_key(folder, SigningAlgorithm.EDDSA, NOW)
 
 
 def test_a_signing_key_for_another_algorithm_than_asked_for_is_refused(folder: Path) -> None:
-    ensure_key(folder, SigningAlgorithm.ES256)
+    ensure_key(folder, SigningAlgorithm.ES256, NOW)
     with pytest.raises(KeyFileError, match="is for ES256, not RS256"):
-        ensure_key(folder, SigningAlgorithm.RS256)
+        ensure_key(folder, SigningAlgorithm.RS256, NOW)
 
 
 def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path) -> None:
     occupied = write(tmp_path / "file", "not a folder")
     with pytest.raises(KeyFileError, match=f"^{occupied}"):
-        ensure_key(occupied / "keys", SigningAlgorithm.EDDSA)
+        ensure_key(occupied / "keys", SigningAlgorithm.EDDSA, NOW)
     with pytest.raises(KeyFileError, match=f"^{occupied}"):
-        ensure_key(occupied, SigningAlgorithm.EDDSA)
+        ensure_key(occupied, SigningAlgorithm.EDDSA, NOW)

@@ -1,8 +1,9 @@
 """Public keys as a JSON Web Key Set (RFC 7517 §5): what is published, and read by others."""
 
+import json
 from collections.abc import Iterable, Mapping
 
-from keyturn.adapters.pyjwt.key_ring import TokenKeys, VerificationKey
+from keyturn.adapters.pyjwt.key_ring import KeyRing, TokenKeys, VerificationKey
 
 MAX_KEYS = 32
 """More than any rotation leaves behind; a set with more is read no further."""
@@ -24,6 +25,18 @@ class PublicKeys(TokenKeys):
 
     def __repr__(self) -> str:
         return f"PublicKeys({list(self._by_kid.values())!r})"
+
+
+def jwks_of(ring: KeyRing) -> bytes:
+    """Return the public keys of a ring as a JWK Set; the same keys give the same bytes.
+
+    An HMAC secret has no public part and is left out.
+    """
+    signing = ring.signing_key
+    others = sorted(ring.by_kid.keys() - {signing.kid})
+    keys = [signing, *(ring.by_kid[kid] for kid in others)]
+    published = [jwk for key in keys if (jwk := key.public_jwk()) is not None]
+    return json.dumps({"keys": published}, separators=(",", ":")).encode()
 
 
 def keys_from_jwks(document: Mapping[str, object]) -> PublicKeys:

@@ -1,4 +1,4 @@
-"""Signing keys as files in a folder, with one small manifest that says which one signs.
+"""Signing keys as files in a folder, with one small manifest that says what each is for.
 
 ```
 keys/                   0700
@@ -7,8 +7,18 @@ keys/                   0700
 └── keys.json           0600  {"version": 1, "signing": "<kid>"}
 ```
 
-Every key in the folder verifies. The manifest may be missing while there is only one key. Files
-are written in full under another name and then renamed, so nobody ever reads half of one.
+Besides the key that signs, the manifest may name the one that signs next, and those that retire:
+
+```
+"next": {"kid": "<kid>", "published_at": "2030-01-01T00:00:00Z"},
+"retiring": {"<kid>": "2030-02-01T00:00:00Z"},
+"formerly": ["RS256"]
+```
+
+Every key in the folder verifies, but for one whose time to retire has come. `formerly` are the
+algorithms that signed before: a setting that still names one contradicts nothing. The manifest may
+be missing while there is only one key. Files are written in full under another name and then
+renamed, so nobody ever reads half of one.
 """
 
 import fcntl
@@ -18,6 +28,8 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -45,6 +57,68 @@ class KeyFileError(Exception):
     """The key files can't be used; the message is one line that names the file."""
 
 
+@dataclass(frozen=True, slots=True)
+class NextKey:
+    """The key that signs next.
+
+    Attributes:
+        published_at: since when those who verify can find it, aware UTC.
+    """
+
+    kid: str
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What each key is for; one that is not named verifies without an end.
+
+    Attributes:
+        signing: the `kid` of the key that signs.
+        retiring: until when the keys that signed before verify, by `kid`, aware UTC.
+        formerly: the algorithms that signed before.
+    """
+
+    signing: str
+    next: NextKey | None = None
+    retiring: Mapping[str, datetime] = field(default_factory=dict)
+    formerly: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFolder:
+    """What stands in a folder of keys.
+
+    Attributes:
+        files: where each key stands, by `kid`.
+        keys: every key, retired ones too.
+    """
+
+    path: Path
+    manifest: Manifest
+    keys: tuple[Key, ...]
+    files: Mapping[str, Path]
+
+    def ring_at(self, now: datetime) -> KeyRing:
+        """Return the keys that sign and verify at `now`.
+
+        Raises:
+            KeyFileError: a key is weak, or the one that signs is not there.
+        """
+        retiring = self.manifest.retiring
+        good = [key for key in self.keys if key.kid not in retiring or now < retiring[key.kid]]
+        try:
+            return KeyRing(good, self.manifest.signing)
+        except ValueError as error:
+            raise KeyFileError(f"{self.path}: {error}") from None
+
+    def retires_next(self, now: datetime) -> datetime | None:
+        """Return when the next key retires after `now`, None if none will."""
+        return min(
+            (until for until in self.manifest.retiring.values() if until > now), default=None
+        )
+
+
 def generate_key(algorithm: SigningAlgorithm) -> Key:
     """Return a new key of at least 128 bits of security, stored nowhere yet."""
     match algorithm:
@@ -58,54 +132,125 @@ def generate_key(algorithm: SigningAlgorithm) -> Key:
             return Key(Ed25519PrivateKey.generate())
 
 
-def load_key_ring(folder: Path) -> KeyRing:
-    """Return the keys in `folder`, with the one that the manifest names as the signing key.
+def read_key_folder(folder: Path) -> KeyFolder:
+    """Return what stands in `folder`.
 
     Raises:
-        KeyFileError: there is no key, a file is malformed, weak or open to others, or it is not
-            clear which key signs.
+        KeyFileError: there is no key, one stands there twice, a file is malformed or open to
+            others, or it is not clear which key signs.
     """
+    path = folder / MANIFEST_NAME
     try:
-        keys = [_read_key(path) for path in _key_paths(folder)]
-        manifest = folder / MANIFEST_NAME
-        signing_kid = _read_signing_kid(manifest) if manifest.exists() else None
+        files = {file: _read_key(file) for file in _key_paths(folder)}
+        manifest = _read_manifest(path) if path.exists() else None
     except OSError as error:
         raise KeyFileError(f"{error.filename}: {error.strerror}") from None
+    keys = tuple(files.values())
     if not keys:
         raise KeyFileError(f"{folder}: there is no key file (*.jwk, *.pem)")
-    if signing_kid is None:
+    if manifest is None:
         if len(keys) > 1:
-            raise KeyFileError(f"{manifest}: missing, and several keys could be the signing one")
-        signing_kid = keys[0].kid
-    try:
-        return KeyRing(keys, signing_kid)
-    except ValueError as error:
-        raise KeyFileError(f"{folder}: {error}") from None
+            raise KeyFileError(f"{path}: missing, and several keys could be the signing one")
+        manifest = Manifest(keys[0].kid)
+    by_kid: dict[str, Path] = {}
+    for file, key in files.items():
+        if key.kid in by_kid:
+            raise KeyFileError(f"{folder}: key {key.kid} is there twice")
+        by_kid[key.kid] = file
+    if manifest.next is not None and manifest.next.kid not in by_kid:
+        raise KeyFileError(f"{folder}: there is no key {manifest.next.kid!r} to sign next")
+    return KeyFolder(folder, manifest, keys, by_kid)
 
 
-def ensure_key(folder: Path, algorithm: SigningAlgorithm) -> KeyRing:
-    """Return the keys in `folder`; on the first start, make the folder and a key for `algorithm`.
+def load_key_ring(folder: Path, now: datetime) -> KeyRing:
+    """Return the keys in `folder` that are good at `now`, one of them the signing key.
+
+    Raises:
+        KeyFileError: as `read_key_folder` and `KeyFolder.ring_at`.
+    """
+    return read_key_folder(folder).ring_at(now)
+
+
+def ensure_key(folder: Path, algorithm: SigningAlgorithm, now: datetime) -> KeyFolder:
+    """Return what stands in `folder`; on the first start, make it and a key for `algorithm`.
 
     However many processes start at once, one of them makes the key and all return it.
 
     Raises:
-        KeyFileError: as `load_key_ring`, or the signing key is for another algorithm.
+        KeyFileError: as `load_key_ring`, or the signing key is for another algorithm, which is
+            neither one that it took over from nor the one that signs next.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _holds_anything(folder):
-            with _locked(folder):
+            with locked(folder):
                 if not _holds_anything(folder):
-                    _store_first_key(folder, generate_key(algorithm))
+                    key = generate_key(algorithm)
+                    # The key goes first: a manifest never names a key that isn't there.
+                    store_key(folder, key)
+                    store_manifest(folder, Manifest(key.kid))
     except OSError as error:
         raise KeyFileError(f"{error.filename or folder}: {error.strerror}") from None
-    key_ring = load_key_ring(folder)
-    signing = key_ring.signing_key
-    if signing.algorithm is not algorithm:
+    found = read_key_folder(folder)
+    ring = found.ring_at(now)
+    signing, following = ring.signing_key, found.manifest.next
+    expected = {signing.algorithm, *found.manifest.formerly}
+    if following is not None:
+        expected.add(ring.by_kid[following.kid].algorithm)
+    if algorithm not in expected:
         raise KeyFileError(
             f"{folder}: its signing key {signing.kid} is for {signing.algorithm}, not {algorithm}"
         )
-    return key_ring
+    return found
+
+
+def fingerprint(folder: Path) -> object:
+    """Return what is another as soon as anything in the folder has changed.
+
+    Raises:
+        KeyFileError: the folder can't be read.
+    """
+    try:
+        return tuple(
+            (path.name, info.st_ino, info.st_mtime_ns, info.st_ctime_ns, info.st_size)
+            for path in (*_key_paths(folder), folder / MANIFEST_NAME)
+            # What a mounted secret holds are links: what they point to counts.
+            if (info := _stat(path)) is not None
+        )
+    except OSError as error:
+        raise KeyFileError(f"{error.filename}: {error.strerror}") from None
+
+
+def store_key(folder: Path, key: Key) -> None:
+    """Write a key, before the manifest that speaks of it."""
+    _write(folder / f"{key.kid}.jwk", key.to_jwk() | {"kid": key.kid})
+
+
+def store_manifest(folder: Path, manifest: Manifest) -> None:
+    """Replace the manifest."""
+    content: dict[str, object] = {"version": _MANIFEST_VERSION, "signing": manifest.signing}
+    if manifest.next is not None:
+        published_at = _told(manifest.next.published_at)
+        content["next"] = {"kid": manifest.next.kid, "published_at": published_at}
+    if manifest.retiring:
+        content["retiring"] = {kid: _told(until) for kid, until in manifest.retiring.items()}
+    if manifest.formerly:
+        content["formerly"] = sorted(manifest.formerly)
+    _write(folder / MANIFEST_NAME, content)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let nobody else change the folder inside the block."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # The kernel gives the lock back when its holder dies: no lock file can be left behind.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        # What was renamed into the folder outlives a power cut only once the folder is written.
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _key_paths(folder: Path) -> list[Path]:
@@ -120,12 +265,6 @@ def _holds_anything(folder: Path) -> bool:
     return (folder / MANIFEST_NAME).exists() or bool(_key_paths(folder))
 
 
-def _store_first_key(folder: Path, key: Key) -> None:
-    # The key goes first: a manifest never names a key that isn't there.
-    _write(folder / f"{key.kid}.jwk", key.to_jwk() | {"kid": key.kid})
-    _write(folder / MANIFEST_NAME, {"version": _MANIFEST_VERSION, "signing": key.kid})
-
-
 def _read_key(path: Path) -> Key:
     content = _read_guarded(path, forbidden=stat.S_IRWXG | stat.S_IRWXO)
     try:
@@ -136,18 +275,64 @@ def _read_key(path: Path) -> Key:
         raise KeyFileError(f"{path}: {error}") from None
 
 
-def _read_signing_kid(path: Path) -> str:
+def _read_manifest(path: Path) -> Manifest:
     content = _read_guarded(path, forbidden=stat.S_IWGRP | stat.S_IWOTH)
     try:
-        manifest = _json_object(content)
+        return _manifest_of(_json_object(content))
     except ValueError as error:
         raise KeyFileError(f"{path}: {error}") from None
-    if manifest.get("version") != _MANIFEST_VERSION:
-        raise KeyFileError(f"{path}: its version is not {_MANIFEST_VERSION}")
-    kid = manifest.get("signing")
+
+
+def _manifest_of(content: Mapping[str, object]) -> Manifest:
+    if content.get("version") != _MANIFEST_VERSION:
+        raise ValueError(f"its version is not {_MANIFEST_VERSION}")
+    signing = content.get("signing")
+    if not isinstance(signing, str):
+        raise ValueError("it does not say which key signs")  # noqa: TRY004 - the text is wrong
+    following, retiring = content.get("next"), content.get("retiring", {})
+    formerly = content.get("formerly", [])
+    if following is not None and not isinstance(following, dict):
+        raise ValueError("its next is no JSON object")
+    if not isinstance(retiring, dict) or not isinstance(formerly, list):
+        raise ValueError("its retiring or formerly are of the wrong kind")  # noqa: TRY004
+    manifest = Manifest(
+        signing,
+        None if following is None else _next_key_of(following),
+        {str(kid): _moment(until) for kid, until in retiring.items()},
+        frozenset(map(str, formerly)),
+    )
+    kids = [signing, *([manifest.next.kid] if manifest.next else []), *manifest.retiring]
+    if len(set(kids)) != len(kids):
+        raise ValueError("it names one key for two things")
+    return manifest
+
+
+def _next_key_of(content: Mapping[str, object]) -> NextKey:
+    kid = content.get("kid")
     if not isinstance(kid, str):
-        raise KeyFileError(f"{path}: it does not say which key signs")
-    return kid
+        raise ValueError("it does not say which key signs next")  # noqa: TRY004 - the text is wrong
+    return NextKey(kid, _moment(content.get("published_at")))
+
+
+def _moment(text: object) -> datetime:
+    try:
+        moment = datetime.fromisoformat(str(text))
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("a time in it is none, or has no time zone")
+
+
+def _told(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def _json_object(content: bytes) -> dict[str, object]:
@@ -181,22 +366,13 @@ def _write(path: Path, content: Mapping[str, object]) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            if os.geteuid() == 0:
+                # An operator who is root writes for the service, which may be somebody else.
+                owner = path.parent.stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             file.write(json.dumps(content) + "\n")
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        # The kernel gives the lock back when its holder dies: no lock file can be left behind.
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-        # What was renamed into the folder outlives a power cut only once the folder is written.
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

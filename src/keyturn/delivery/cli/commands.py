@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from keyturn.delivery.cli.administration import add_administration
+from keyturn.delivery.cli.keys import add_keys
 from keyturn.delivery.cli.operations import Operations, Refusal, Verdict
 
 EXIT_PROBLEM = 1
@@ -62,6 +63,8 @@ def build_command_line(operations: Operations) -> typer.Typer:
         print(f"The database is at {operations.migrate(to)}.")
 
     add_administration(cli, operations)
+
+    add_keys(cli, operations)
 
     @cli.command()
     def config() -> None:

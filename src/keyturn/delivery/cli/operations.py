@@ -1,8 +1,9 @@
 """What the command line is handed: everything that it can ask for."""
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
@@ -17,6 +18,46 @@ from keyturn.use_cases.register_user import RegisterUser
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 
 T = TypeVar("T")
+
+
+class KeyLine(Protocol):
+    """A signing key and what it is for."""
+
+    @property
+    def kid(self) -> str:
+        """Its thumbprint."""
+
+    @property
+    def algorithm(self) -> str:
+        """What it signs with."""
+
+    @property
+    def state(self) -> str:
+        """What it is for: `signing`, `next`, `retiring`, `retired` or `verifying`."""
+
+    @property
+    def at(self) -> datetime | None:
+        """For the next key when it may sign, for one that retires when it does."""
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+
+
+class KeyAdministration(Protocol):
+    """By what an operator lets one signing key take over from another."""
+
+    def list(self) -> Sequence[KeyLine]:
+        """Return every key."""
+
+    def generate(self, algorithm: str | None = None) -> KeyLine:
+        """Make the next key, of the algorithm of the signing one by default, and publish it."""
+
+    def rotate(self, *, at_once: bool = False) -> KeyLine:
+        """Let the next key sign, if it is time or at once; where there is none, publish one."""
+
+    def retire(self, kid: str, *, at_once: bool = False) -> datetime | None:
+        """Let a key go; return when it retires, None if it is gone."""
 
 
 class Refusal(Exception):
@@ -104,6 +145,10 @@ class Operations(Protocol):
             work: is handed the use-cases and awaited.
             makes_database: whether the embedded database is made if there is none yet.
         """
+
+    @abstractmethod
+    def administer_keys(self, work: Callable[[KeyAdministration], T]) -> T:
+        """Return what comes of work with the signing keys."""
 
     @abstractmethod
     def settings(self) -> Iterable[ShownSetting]:

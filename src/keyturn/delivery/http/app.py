@@ -14,6 +14,7 @@ from keyturn.delivery.http import (
     routes_admin,
     routes_auth,
     routes_health,
+    routes_keys,
     routes_metrics,
     routes_oauth,
     routes_sessions,
@@ -27,6 +28,7 @@ from keyturn.delivery.http.middleware import (
 )
 from keyturn.delivery.http.observation import ObservationMiddleware, RequestObserver
 from keyturn.delivery.http.openapi import DescribedApp
+from keyturn.delivery.http.routes_keys import PublishedKeys
 from keyturn.delivery.http.routes_metrics import MetricsPage
 from keyturn.delivery.http.services import HttpOptions, Services
 
@@ -55,6 +57,7 @@ def build_app(
     lifespan: Lifespan[FastAPI] | None = None,
     observers: Sequence[RequestObserver] = (),
     metrics: MetricsPage | None = None,
+    published_keys: PublishedKeys | None = None,
 ) -> FastAPI:
     """Return the app that offers `services` over HTTP.
 
@@ -66,6 +69,7 @@ def build_app(
         lifespan: opens and closes what the use-cases work with.
         observers: who is told of each request when it is over.
         metrics: what `/metrics` answers; None for no such route.
+        published_keys: what `/.well-known/jwks.json` answers; None for no such route.
 
     Raises:
         ValueError: `allowed_origins` has a wildcard, which with cookies would let every site in.
@@ -98,6 +102,9 @@ def build_app(
         docs,
     ):
         app.include_router(module.router)
+    if published_keys is not None:
+        app.state.keyturn_published_keys = published_keys
+        app.include_router(routes_keys.router)
     if metrics is not None:
         app.state.keyturn_metrics = metrics
         app.include_router(routes_metrics.router)
