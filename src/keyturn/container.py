@@ -8,6 +8,7 @@ from functools import partial
 from dependency_injector import containers, providers
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
+from keyturn.adapters.clients_file.clients import FileClients
 from keyturn.adapters.prometheus.counting import CountingRotateRefresh, CountingUnitOfWork
 from keyturn.adapters.prometheus.metrics import PrometheusMetrics
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
@@ -29,13 +30,16 @@ from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.settings import Settings
 from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
+from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
 from keyturn.use_cases.change_user import ChangeUser
 from keyturn.use_cases.define_role import DefineRole
 from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
 from keyturn.use_cases.get_user import GetUser
+from keyturn.use_cases.introspect_token import IntrospectToken
 from keyturn.use_cases.list_audit_events import ListAuditEvents
+from keyturn.use_cases.list_revocations import ListRevocations
 from keyturn.use_cases.list_roles import ListRoles
 from keyturn.use_cases.list_sessions import ListSessions
 from keyturn.use_cases.list_users import ListUsers
@@ -48,6 +52,7 @@ from keyturn.use_cases.resolve_permissions import ResolvePermissions
 from keyturn.use_cases.revocation_replica import RevocationReplica
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 from keyturn.use_cases.revoke_family import RevokeFamily
+from keyturn.use_cases.revoke_token import RevokeToken
 from keyturn.use_cases.rotate_refresh import RotateRefresh
 from keyturn.use_cases.token_pair import TokenIssuer
 from keyturn.use_cases.update_profile import UpdateProfile
@@ -105,6 +110,11 @@ class Container(containers.DeclarativeContainer):
     )
     housekeeping = providers.Singleton(SqlHousekeeping, database)
     blocklist = providers.Singleton(CommonPasswords)
+    clients = providers.Singleton(
+        FileClients,
+        settings.provided.used_clients_file,
+        required=settings.provided.names_clients_file,
+    )
     keys = providers.Singleton(
         FollowedKeys,
         settings.provided.used_keys_dir,
@@ -171,6 +181,16 @@ class Container(containers.DeclarativeContainer):
     list_sessions = providers.Singleton(ListSessions, unit_of_work.provider, clock)
     end_session = providers.Singleton(EndSession, unit_of_work.provider, clock, ids, session_policy)
 
+    # OAuth clients.
+    authenticate_client = providers.Singleton(AuthenticateClient, clients)
+    introspect_token = providers.Singleton(
+        IntrospectToken, unit_of_work.provider, codec, revocations, clock
+    )
+    revoke_token = providers.Singleton(
+        RevokeToken, unit_of_work.provider, codec, revocations, revoke_family, clock, ids
+    )
+    list_revocations = providers.Singleton(ListRevocations, revocation_list, clock)
+
     # Administration.
     resolve_permissions = providers.Singleton(
         ResolvePermissions,
@@ -228,6 +248,8 @@ class Container(containers.DeclarativeContainer):
         allowed_origins=settings.provided.cors_origins,
         trusted_proxies=settings.provided.trusted_proxies,
         password_grant=settings.provided.password_grant,
+        issuer=settings.provided.issuer,
+        audience=settings.provided.audience,
         max_body_bytes=settings.provided.max_body_bytes,
     )
     services = providers.Singleton(
@@ -252,6 +274,10 @@ class Container(containers.DeclarativeContainer):
         define_role=define_role,
         delete_role=delete_role,
         list_audit_events=list_audit_events,
+        authenticate_client=authenticate_client,
+        introspect_token=introspect_token,
+        revoke_token=revoke_token,
+        list_revocations=list_revocations,
         readiness=providers.Dict(
             database=database.provided.ping,
             migrations=providers.Callable(partial, require_newest_schema, database),

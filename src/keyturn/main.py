@@ -22,7 +22,9 @@ from keyturn.delivery.cli.operations import (
     Refusal,
     ShownSetting,
 )
+from keyturn.domain.client import Client
 from keyturn.domain.errors import KeyturnError, StoreUnavailable
+from keyturn.domain.secret import Secret
 from keyturn.settings import Settings, SettingsError, describe_settings, load_settings
 
 # What is heavy is imported where it is needed: `keyturn --help` waits for no web framework.
@@ -84,6 +86,7 @@ def build_container(settings: Settings) -> Container:
     Raises:
         SettingsError: a setting, or what it points to, is not fit to serve with.
     """
+    from keyturn.adapters.clients_file.clients import ClientsFileError
     from keyturn.adapters.pyjwt.key_files import KeyFileError
     from keyturn.container import Container
 
@@ -95,6 +98,8 @@ def build_container(settings: Settings) -> Container:
     _make_data_folder(settings)
     with _naming("KEYTURN_KEYS_DIR", KeyFileError):
         container.keys()
+    with _naming("KEYTURN_CLIENTS_FILE", ClientsFileError):
+        container.clients()
     return container
 
 
@@ -137,6 +142,38 @@ class CommandLineOperations(Operations):
                 raise Refusal(f"{database}: there is no such database; run keyturn migrate")
             return asyncio.run(_administer(settings, work))
 
+    def add_client(
+        self, client_id: str, *, public: bool, introspects: bool, reads_revocations: bool
+    ) -> Secret | None:
+        """Write an OAuth client into the file of the clients."""
+        from keyturn.adapters.clients_file.clients import ClientsFileError, add_client
+
+        with _refusing(), _naming("KEYTURN_CLIENTS_FILE", ClientsFileError):
+            settings = load_settings()
+            if settings.clients_file is None:
+                _make_data_folder(settings)
+            return add_client(
+                settings.used_clients_file,
+                client_id,
+                public=public,
+                introspects=introspects,
+                reads_revocations=reads_revocations,
+            )
+
+    def list_clients(self) -> Iterable[Client]:
+        """Read the file of the OAuth clients."""
+        from keyturn.adapters.clients_file.clients import ClientsFileError, load_clients
+
+        with _refusing(), _naming("KEYTURN_CLIENTS_FILE", ClientsFileError):
+            return load_clients(load_settings().used_clients_file).values()
+
+    def remove_client(self, client_id: str) -> None:
+        """Take an OAuth client out of the file of the clients."""
+        from keyturn.adapters.clients_file.clients import ClientsFileError, remove_client
+
+        with _refusing(), _naming("KEYTURN_CLIENTS_FILE", ClientsFileError):
+            remove_client(load_settings().used_clients_file, client_id)
+
     def administer_keys(self, work: Callable[[KeyAdministration], T]) -> T:
         """Return what comes of work with the keys of the folder, which must be there."""
         from keyturn.adapters.pyjwt.key_files import KeyFileError
@@ -161,6 +198,7 @@ class CommandLineOperations(Operations):
         """Describe the HTTP interface, leaving data and keys alone."""
         with _refusing(), TemporaryDirectory() as folder:
             elsewhere = {"data_dir": Path(folder), "keys_dir": None, "database_url": None}
+            elsewhere["clients_file"] = None
             app = create_app(load_settings().model_copy(update=elsewhere))
         return json.dumps(app.openapi(), indent=2)
 

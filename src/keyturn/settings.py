@@ -127,6 +127,10 @@ class Settings(BaseSettings):
         default=None,
         description="the folder of the signing keys; unset, keys/ in the data folder",
     )
+    clients_file: Path | None = Field(
+        default=None,
+        description="the OAuth clients that authenticate; unset, clients.toml in the data folder",
+    )
     algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] = Field(
         default="EdDSA", description="what kind of signing key is generated at the first start"
     )
@@ -250,6 +254,13 @@ class Settings(BaseSettings):
         # In a database URL, what follows a question mark is no part of the path.
         if isinstance(value, str) and (not value.strip() or "?" in value):
             raise ValueError("must name a folder, with no ? in its name")
+        return value
+
+    @field_validator("clients_file", mode="before")
+    @classmethod
+    def _names_a_file(cls, value: object) -> object:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("must name a file")
         return value
 
     @field_validator("database_url")
@@ -380,6 +391,16 @@ class Settings(BaseSettings):
     def used_keys_dir(self) -> Path:
         """The folder of the signing keys."""
         return (self.keys_dir or self.data_dir / "keys").absolute()
+
+    @property
+    def used_clients_file(self) -> Path:
+        """The file of the OAuth clients, which need not be there unless it is named."""
+        return (self.clients_file or self.data_dir / "clients.toml").absolute()
+
+    @property
+    def names_clients_file(self) -> bool:
+        """Whether somebody chose the file, and so wants it read."""
+        return self.clients_file is not None
 
 
 @dataclass(frozen=True, slots=True)

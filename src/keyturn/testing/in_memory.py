@@ -4,6 +4,7 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import TypeVar
 
+from keyturn.adapters.memory.clients import MemoryClients
 from keyturn.adapters.memory.housekeeping import MemoryHousekeeping
 from keyturn.adapters.memory.revocations import MemoryRevocationList
 from keyturn.adapters.memory.store import MemoryStore
@@ -11,6 +12,7 @@ from keyturn.adapters.memory.unit_of_work import MemoryUnitOfWork
 from keyturn.domain.policies import ClaimsPolicy, PasswordPolicy, SessionPolicy
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import User, UserStatus
+from keyturn.ports.clients import Clients
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.revocations import RevocationList
@@ -25,13 +27,16 @@ from keyturn.testing.doubles import (
 )
 from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
+from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
 from keyturn.use_cases.change_user import ChangeUser
 from keyturn.use_cases.define_role import DefineRole
 from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
 from keyturn.use_cases.get_user import GetUser
+from keyturn.use_cases.introspect_token import IntrospectToken
 from keyturn.use_cases.list_audit_events import ListAuditEvents
+from keyturn.use_cases.list_revocations import ListRevocations
 from keyturn.use_cases.list_roles import ListRoles
 from keyturn.use_cases.list_sessions import ListSessions
 from keyturn.use_cases.list_users import ListUsers
@@ -44,6 +49,7 @@ from keyturn.use_cases.resolve_permissions import ResolvePermissions
 from keyturn.use_cases.revocation_replica import RevocationReplica
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 from keyturn.use_cases.revoke_family import RevokeFamily, RevokeFamilyCommand
+from keyturn.use_cases.revoke_token import RevokeToken
 from keyturn.use_cases.rotate_refresh import (
     RotateRefresh,
     RotateRefreshCommand,
@@ -92,6 +98,7 @@ class InMemoryKeyturn:
         hasher: PasswordHasher | None = None,
         codec: TokenCodec | None = None,
         blocklist: PasswordBlocklist | None = None,
+        clients: Clients | None = None,
         session_policy: SessionPolicy | None = None,
         password_policy: PasswordPolicy | None = None,
         max_staleness: timedelta = timedelta(days=36_500),
@@ -102,9 +109,8 @@ class InMemoryKeyturn:
         self.clock = ManualClock()
         self.ids = ids or SequentialIds()
         # One process alone never loses touch with a list that it holds itself.
-        self.revocations = RevocationReplica(
-            revocations or MemoryRevocationList(self.store), self.clock, max_staleness
-        )
+        revocation_list = revocations or MemoryRevocationList(self.store)
+        self.revocations = RevocationReplica(revocation_list, self.clock, max_staleness)
         if revocations is None:
             run(self.revocations.follow())
         self.unit_of_work = unit_of_work or (
@@ -144,6 +150,19 @@ class InMemoryKeyturn:
         self.define_role = DefineRole(*change)
         self.delete_role = DeleteRole(*change)
         self.authenticate_access = AuthenticateAccess(self.codec, self.revocations, self.clock)
+        self.authenticate_client = AuthenticateClient(clients or MemoryClients())
+        self.introspect_token = IntrospectToken(
+            self.unit_of_work, self.codec, self.revocations, self.clock
+        )
+        self.revoke_token = RevokeToken(
+            self.unit_of_work,
+            self.codec,
+            self.revocations,
+            self.revoke_family,
+            self.clock,
+            self.ids,
+        )
+        self.list_revocations = ListRevocations(revocation_list, self.clock)
         self.resolve_permissions = ResolvePermissions(
             self.unit_of_work, self.clock, timedelta(seconds=5)
         )

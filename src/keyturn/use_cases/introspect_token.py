@@ -5,7 +5,12 @@ from datetime import datetime
 from enum import StrEnum
 
 from keyturn.domain.client import Client
-from keyturn.domain.errors import ClientNotAllowed, InvalidAccessToken, InvalidRefreshToken
+from keyturn.domain.errors import (
+    ClientNotAllowed,
+    InvalidAccessToken,
+    InvalidClient,
+    InvalidRefreshToken,
+)
 from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.secret import Secret
 from keyturn.ports.persistence import UnitOfWorkFactory
@@ -64,10 +69,13 @@ class IntrospectToken:
         successor again is none that anybody should act upon.
 
         Raises:
+            InvalidClient: the client is one that anybody may claim to be.
             ClientNotAllowed: the client may not introspect.
             RevocationsUnknown: nobody can tell at the moment whether an access token is revoked.
             StoreUnavailable: the store does not answer.
         """
+        if client.is_public:
+            raise InvalidClient
         if not client.introspects:
             raise ClientNotAllowed
         now = self._clock.now()

@@ -1,7 +1,7 @@
 """Another service follows what is revoked here."""
 
 from keyturn.domain.client import Client
-from keyturn.domain.errors import ClientNotAllowed
+from keyturn.domain.errors import ClientNotAllowed, InvalidClient
 from keyturn.ports.revocations import RevocationList, RevocationPage
 from keyturn.ports.system import Clock
 
@@ -17,9 +17,12 @@ class ListRevocations:
         """Return what still matters of what was added since the page of cursor `after`.
 
         Raises:
+            InvalidClient: the client is one that anybody may claim to be.
             ClientNotAllowed: the client may not read the feed.
             StoreUnavailable: the list can't be read.
         """
+        if client.is_public:
+            raise InvalidClient
         if not client.reads_revocations:
             raise ClientNotAllowed
         # Asked before the look: an entry that expires meanwhile is told once too often.

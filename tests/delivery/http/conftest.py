@@ -52,6 +52,10 @@ def services() -> Callable[..., Services]:
             define_role=keyturn.define_role,
             delete_role=keyturn.delete_role,
             list_audit_events=keyturn.list_audit_events,
+            authenticate_client=keyturn.authenticate_client,
+            introspect_token=keyturn.introspect_token,
+            revoke_token=keyturn.revoke_token,
+            list_revocations=keyturn.list_revocations,
             readiness=readiness or {},
         )
 

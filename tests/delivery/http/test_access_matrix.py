@@ -23,6 +23,7 @@ Json = dict[str, object]
 
 NOBODY_ASKED = "nobody is asked who they are"
 CLIENTS = "a client of OAuth, which an access token does not make anybody"
+CLIENTS_WITH_A_SECRET = "a client of OAuth that proves who it is, which nobody here is"
 ANYBODY = "whoever has a good access token"
 
 
@@ -68,6 +69,10 @@ TABLE = [
         CLIENTS,
         form={"grant_type": "refresh_token", "refresh_token": "{refresh_token}"},
     ),
+    Row("POST /oauth/revoke", CLIENTS, form={"token": "{refresh_token}"}),
+    Row("POST /oauth/introspect", CLIENTS_WITH_A_SECRET, form={"token": "{refresh_token}"}),
+    Row("GET /v1/revocations", CLIENTS_WITH_A_SECRET),
+    Row("GET /.well-known/oauth-authorization-server", NOBODY_ASKED),
     Row("GET /v1/auth/verify", ANYBODY),
     Row("GET /v1/auth/verify", "audit:read", "/v1/auth/verify?permission=audit:read"),
     Row("POST /v1/auth/logout", ANYBODY),
@@ -138,6 +143,8 @@ def expected(row: Row, caller: Caller) -> str:
     """The class of the answer."""
     if row.who is NOBODY_ASKED:
         return "2xx"
+    if row.who is CLIENTS_WITH_A_SECRET:
+        return "401"
     if row.who is CLIENTS:
         return "2xx" if caller.permissions is None else "401"
     if caller.permissions is None or caller.ended:

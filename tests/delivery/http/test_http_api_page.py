@@ -34,7 +34,7 @@ def test_the_page_lists_every_code_with_its_status() -> None:
     of_oauth = {
         ("400", "invalid_request"),
         ("400", "unsupported_grant_type"),
-        ("401", "invalid_client"),
+        ("403", "token_of_another_client"),
     }
     assert listed == told - of_oauth
 

@@ -18,7 +18,14 @@ Json = dict[str, Any]
 """A document that is only walked through."""
 
 METHODS = ("get", "post", "put", "patch", "delete")
-OPEN_ROUTES = {"register", "login", "refresh", "issue_tokens", "live", "ready"}
+OPEN_ROUTES = {"register", "login", "refresh", "server_metadata", "live", "ready"}
+OTHER_SECURITY: dict[str, list[dict[str, list[str]]]] = {
+    "logout": [{"AccessToken": []}, {}],
+    "issue_tokens": [{"Client": []}, {}],
+    "revoke_token": [{"Client": []}, {}],
+    "introspect_token": [{"Client": []}],
+    "follow_revocations": [{"Client": []}],
+}
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +124,8 @@ def test_every_route_that_needs_a_token_says_so(document: Json) -> None:
     for _, _, operation in operations(document):
         if operation["operationId"] in OPEN_ROUTES:
             assert "security" not in operation
-        elif operation["operationId"] == "logout":
-            assert operation["security"] == [{"AccessToken": []}, {}]
+        elif operation["operationId"] in OTHER_SECURITY:
+            assert operation["security"] == OTHER_SECURITY[operation["operationId"]]
         else:
             assert operation["security"] == [{"AccessToken": []}]
             assert "401" in operation["responses"]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from keyturn.delivery.cli.administration import add_administration
+from keyturn.delivery.cli.clients import add_clients
 from keyturn.delivery.cli.keys import add_keys
 from keyturn.delivery.cli.operations import Operations, Refusal, Verdict
 
@@ -63,6 +64,7 @@ def build_command_line(operations: Operations) -> typer.Typer:
         print(f"The database is at {operations.migrate(to)}.")
 
     add_administration(cli, operations)
+    add_clients(cli, operations)
 
     add_keys(cli, operations)
 

@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
+from keyturn.domain.client import Client
+from keyturn.domain.secret import Secret
 from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.change_user import ChangeUser
 from keyturn.use_cases.end_session import EndSession
@@ -145,6 +147,20 @@ class Operations(Protocol):
             work: is handed the use-cases and awaited.
             makes_database: whether the embedded database is made if there is none yet.
         """
+
+    @abstractmethod
+    def add_client(
+        self, client_id: str, *, public: bool, introspects: bool, reads_revocations: bool
+    ) -> Secret | None:
+        """Add an OAuth client; return its new secret, None for a public one."""
+
+    @abstractmethod
+    def list_clients(self) -> Iterable[Client]:
+        """Return the OAuth clients that are configured."""
+
+    @abstractmethod
+    def remove_client(self, client_id: str) -> None:
+        """Remove an OAuth client."""
 
     @abstractmethod
     def administer_keys(self, work: Callable[[KeyAdministration], T]) -> T:

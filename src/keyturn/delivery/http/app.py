@@ -15,8 +15,10 @@ from keyturn.delivery.http import (
     routes_auth,
     routes_health,
     routes_keys,
+    routes_metadata,
     routes_metrics,
     routes_oauth,
+    routes_revocations,
     routes_sessions,
     routes_users,
 )
@@ -91,6 +93,7 @@ def build_app(
     )
     app.state.keyturn = services
     app.state.keyturn_http = options
+    app.describe_tokens_from(options.issuer_path)
     handle_all_errors(app)
     for module in (
         routes_auth,
@@ -98,10 +101,13 @@ def build_app(
         routes_sessions,
         routes_admin,
         routes_oauth,
+        routes_metadata,
+        routes_revocations,
         routes_health,
         docs,
     ):
         app.include_router(module.router)
+    routes_metadata.answer_where_clients_ask(app, options)
     if published_keys is not None:
         app.state.keyturn_published_keys = published_keys
         app.include_router(routes_keys.router)

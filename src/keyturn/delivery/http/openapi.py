@@ -1,6 +1,7 @@
 """What OpenAPI says beyond what FastAPI finds out: the error answers, from the one table."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
@@ -88,6 +89,12 @@ def oauth_errors(*errors: type[KeyturnError]) -> dict[int | str, dict[str, objec
 class DescribedApp(FastAPI):
     """A FastAPI app whose OpenAPI document also holds the models of its error answers."""
 
+    _tokens_from = ""
+
+    def describe_tokens_from(self, path: str) -> None:
+        """Say that tokens come from the service whose URL has this path."""
+        self._tokens_from = path
+
     def openapi(self) -> dict[str, object]:
         """Return the OpenAPI document."""
         document = super().openapi()
@@ -96,7 +103,17 @@ class DescribedApp(FastAPI):
             ref_template="#/components/schemas/{model}",
         )
         document["components"]["schemas"].update(definitions["$defs"])
-        return document
+        return with_tokens_from(document, self._tokens_from)
+
+
+def with_tokens_from(document: dict[str, Any], path: str) -> dict[str, object]:
+    """Return an OpenAPI document whose access tokens come from the service below `path`."""
+    scheme = document.get("components", {}).get("securitySchemes", {}).get("AccessToken")
+    if scheme is not None:
+        scheme["flows"]["password"] |= dict.fromkeys(
+            ("tokenUrl", "refreshUrl"), f"{path}/oauth/token"
+        )
+    return document
 
 
 def _either(texts: Iterable[str]) -> str:

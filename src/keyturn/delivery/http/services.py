@@ -4,19 +4,23 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
 from keyturn.domain.secret import Secret
 from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
+from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
 from keyturn.use_cases.change_user import ChangeUser
 from keyturn.use_cases.define_role import DefineRole
 from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
 from keyturn.use_cases.get_user import GetUser
+from keyturn.use_cases.introspect_token import IntrospectToken
 from keyturn.use_cases.list_audit_events import ListAuditEvents
+from keyturn.use_cases.list_revocations import ListRevocations
 from keyturn.use_cases.list_roles import ListRoles
 from keyturn.use_cases.list_sessions import ListSessions
 from keyturn.use_cases.list_users import ListUsers
@@ -26,6 +30,7 @@ from keyturn.use_cases.register_user import RegisterUser
 from keyturn.use_cases.resolve_permissions import ResolvePermissions
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 from keyturn.use_cases.revoke_family import RevokeFamily
+from keyturn.use_cases.revoke_token import RevokeToken
 from keyturn.use_cases.rotate_refresh import RotateRefresh
 from keyturn.use_cases.update_profile import UpdateProfile
 
@@ -41,6 +46,8 @@ class HttpOptions:
         trusted_proxies: addresses or networks whose `X-Forwarded-For` and `-Proto` are believed.
         password_grant: whether `/oauth/token` takes `grant_type=password`.
         public_clients: OAuth clients that need no secret.
+        issuer: the URL under which clients reach the service, and its name in metadata.
+        audience: whom access tokens are for.
         max_body_bytes: larger request bodies are refused before they are read.
     """
 
@@ -49,7 +56,18 @@ class HttpOptions:
     trusted_proxies: tuple[str, ...] = ()
     password_grant: bool = True
     public_clients: frozenset[str] = field(default=frozenset({DEFAULT_CLIENT_ID}))
+    issuer: str = "http://127.0.0.1:8000"
+    audience: str = "keyturn"
     max_body_bytes: int = 64 * 1024
+
+    @property
+    def issuer_path(self) -> str:
+        """The path of the issuer's URL, empty where it has none."""
+        return urlsplit(self.issuer).path.rstrip("/")
+
+    def url(self, path: str) -> str:
+        """Return where clients find what is at `path` here."""
+        return self.issuer.rstrip("/") + path
 
 
 class AccessChecks(Protocol):
@@ -102,6 +120,10 @@ class Services(AccessChecks):
     define_role: DefineRole
     delete_role: DeleteRole
     list_audit_events: ListAuditEvents
+    authenticate_client: AuthenticateClient
+    introspect_token: IntrospectToken
+    revoke_token: RevokeToken
+    list_revocations: ListRevocations
     readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 
     async def authenticate(self, access_token: Secret) -> Principal:
