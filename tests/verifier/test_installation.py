@@ -40,7 +40,7 @@ def run(program: str, missing: set[str]) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("program", "missing"),
     [
-        ("import keyturn.verifier, keyturn.verifier.middleware", SERVER | WEB),
+        ("import keyturn.client, keyturn.verifier, keyturn.verifier.middleware", SERVER | WEB),
         (
             """
 from asyncio import run

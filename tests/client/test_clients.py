@@ -1,0 +1,295 @@
+"""What both clients do: log in, keep tokens fresh, log out, and keep secrets."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+import pytest
+
+from keyturn.client import (
+    AsyncKeyturnClient,
+    ClientError,
+    FileTokenStorage,
+    KeyturnClient,
+    LoginRefused,
+    NotLoggedIn,
+    ServiceUnavailable,
+    SessionEnded,
+    UnexpectedAnswer,
+)
+from keyturn.domain.secret import Secret
+from keyturn.testing.doubles import ManualClock
+
+REFRESH = "/v1/auth/refresh"
+LOST = httpx.ReadTimeout("no answer")
+
+
+class Client(Protocol):
+    itself: KeyturnClient | AsyncKeyturnClient
+
+    async def login(self, password: str = ...) -> None: ...
+    async def access_token(self) -> Secret: ...
+    async def logout(self) -> None: ...
+    async def post(self, content: bytes) -> httpx.Response: ...
+    async def post_stream(self, content: bytes) -> httpx.Response: ...
+    async def close(self) -> None: ...
+
+
+class Service(Protocol):
+    generation: int
+    ended: bool
+    asked: list[str]
+    failures: list[object]
+    rotates_before_failing: bool
+    dead: set[str]
+
+
+async def test_a_login_gives_tokens_until_it_is_time_to_refresh(
+    client: Client, service: Service, clock: ManualClock
+) -> None:
+    await client.login()
+    clock.advance(timedelta(seconds=719))
+    assert (await client.access_token()).reveal() == "access-10"
+    clock.advance(timedelta(seconds=1))
+    assert (await client.access_token()).reveal() == "access-11"
+    assert service.asked == ["/v1/auth/login", REFRESH]
+
+
+async def test_requests_to_other_services_carry_the_token(client: Client) -> None:
+    await client.login()
+    answer = await client.post(b'{"text": "hello"}')
+    assert answer.json() == {"token": "access-10", "body": {"text": "hello"}}
+
+
+async def test_many_requests_at_once_refresh_once(
+    client: Client, service: Service, clock: ManualClock
+) -> None:
+    await client.login()
+    clock.advance(timedelta(seconds=720))
+    tokens = await asyncio.gather(*(client.access_token() for _ in range(30)))
+    assert {token.reveal() for token in tokens} == {"access-11"}
+    assert service.asked.count(REFRESH) == 1
+
+
+@pytest.mark.parametrize("failure", [LOST, httpx.RemoteProtocolError("cut off"), 502, 503, 429])
+async def test_a_lost_answer_is_asked_for_again_with_the_same_token(
+    client: Client, service: Service, clock: ManualClock, failure: object
+) -> None:
+    await client.login()
+    clock.advance(timedelta(seconds=720))
+    service.failures, service.rotates_before_failing = [failure, failure], True
+    assert (await client.access_token()).reveal() == "access-11"
+    assert service.asked.count(REFRESH) == 3
+    assert not service.ended
+
+
+async def test_nobody_tries_again_when_the_grace_window_may_be_over(
+    client: Client, service: Service, clock: ManualClock
+) -> None:
+    await client.login()
+    clock.advance(timedelta(seconds=720))
+    began = clock.now()
+    service.failures = [LOST] * 50
+    assert (await client.access_token()).reveal() == "access-10"
+    assert clock.now() - began < timedelta(seconds=7)
+    asked = len(service.asked)
+    assert (await client.access_token()).reveal() == "access-10"
+    assert len(service.asked) == asked
+    clock.advance(timedelta(seconds=5))
+    service.failures = []
+    assert (await client.access_token()).reveal() == "access-11"
+
+
+async def test_without_an_answer_a_token_serves_until_it_expires(
+    client: Client, service: Service, clock: ManualClock
+) -> None:
+    await client.login()
+    clock.advance(timedelta(seconds=900))
+    service.failures = [503] * 50
+    with pytest.raises(ServiceUnavailable):
+        await client.access_token()
+    service.failures = []
+    clock.advance(timedelta(seconds=5))
+    assert (await client.access_token()).reveal() == "access-11"
+
+
+async def test_a_token_that_was_refused_is_replaced_and_the_request_sent_again(
+    client: Client, service: Service
+) -> None:
+    await client.login()
+    service.dead = {"access-10"}
+    answers = await asyncio.gather(*(client.post(b"{}") for _ in range(10)))
+    assert {answer.json()["token"] for answer in answers} == {"access-11"}
+    assert service.asked.count(REFRESH) == 1
+
+
+async def test_a_body_that_is_gone_is_not_sent_again(client: Client, service: Service) -> None:
+    await client.login()
+    service.dead = {"access-10"}
+    assert (await client.post_stream(b"{}")).status_code == 401
+    assert service.asked.count("/notes") == 1
+
+
+async def test_a_session_that_ended_is_told_and_forgotten(
+    client: Client, service: Service, clock: ManualClock
+) -> None:
+    await client.login()
+    service.ended = True
+    clock.advance(timedelta(seconds=720))
+    with pytest.raises(SessionEnded):
+        await client.access_token()
+    with pytest.raises(NotLoggedIn):
+        await client.access_token()
+    await client.login()
+    assert (await client.access_token()).reveal().startswith("access-")
+
+
+async def test_a_logout_ends_the_session_and_may_be_repeated(
+    client: Client, service: Service
+) -> None:
+    await client.login()
+    await client.logout()
+    assert service.ended
+    with pytest.raises(NotLoggedIn):
+        await client.access_token()
+    await client.logout()
+    assert service.asked.count("/v1/auth/logout") == 1
+
+
+async def test_a_logout_that_was_not_confirmed_can_be_tried_again(
+    client: Client, service: Service
+) -> None:
+    await client.login()
+    service.failures = [LOST]
+    with pytest.raises(ServiceUnavailable):
+        await client.logout()
+    await client.logout()
+    assert service.ended
+
+
+async def test_a_refused_login_says_why_and_keeps_what_was_there(client: Client) -> None:
+    await client.login()
+    with pytest.raises(LoginRefused) as refused:
+        await client.login("a wrong passphrase")
+    assert refused.value.code == "invalid_credentials"
+    assert (await client.access_token()).reveal() == "access-10"
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [(LOST, ServiceUnavailable), (503, ServiceUnavailable), (418, UnexpectedAnswer)],
+)
+async def test_a_login_without_an_answer_is_not_tried_again(
+    client: Client, service: Service, failure: object, error: type[ClientError]
+) -> None:
+    service.failures = [failure]
+    with pytest.raises(error):
+        await client.login()
+    assert len(service.asked) == 1
+
+
+async def test_no_error_and_no_log_tells_a_secret(
+    client: Client,
+    service: Service,
+    clock: ManualClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = []
+    with caplog.at_level(logging.DEBUG):
+        await client.login()
+        told += [repr(client.itself), str(vars(client.itself))]
+        clock.advance(timedelta(days=1))
+        service.failures = [LOST] * 50
+        with pytest.raises(ServiceUnavailable) as unavailable:
+            await client.access_token()
+        error: BaseException | None = unavailable.value
+        while error is not None:
+            assert not isinstance(error, httpx.HTTPError)
+            told += [repr(error), str(vars(error))]
+            error = error.__cause__ or error.__context__
+        service.failures = []
+        with pytest.raises(LoginRefused) as refused:
+            await client.login("a wrong passphrase")
+        told.append(repr(refused.value))
+    for text in [*told, caplog.text]:
+        assert "access-" not in text
+        assert "refresh-" not in text
+        assert "passphrase" not in text
+
+
+async def test_clients_that_share_a_file_share_the_login(
+    connect: Callable[..., Client], service: Service, clock: ManualClock, tmp_path: Path
+) -> None:
+    file = tmp_path / "tokens.json"
+    one, other = connect(FileTokenStorage(file)), connect(FileTokenStorage(file))
+    await one.login()
+    assert (await other.access_token()).reveal() == "access-10"
+    clock.advance(timedelta(seconds=720))
+    tokens = await asyncio.gather(one.access_token(), other.access_token(), one.access_token())
+    assert {token.reveal() for token in tokens} == {"access-11"}
+    assert not service.ended
+    await one.logout()
+    with pytest.raises(NotLoggedIn):
+        await other.access_token()
+
+
+@pytest.mark.parametrize("url", ["auth.example.com", "ftp://x.example", "http://auth.example.com"])
+def test_passwords_are_sent_nowhere_in_the_clear(url: str) -> None:
+    for kind in (KeyturnClient, AsyncKeyturnClient):
+        with pytest.raises(ValueError):
+            kind(url)
+    KeyturnClient("http://auth.internal", allow_plain_http=True).close()
+    KeyturnClient("http://127.0.0.1:8000").close()
+
+
+async def test_each_client_refuses_the_requests_of_the_other_kind() -> None:
+    blocking = KeyturnClient("https://auth.example.com")
+    transport = httpx.MockTransport(lambda _: httpx.Response(200))
+    async with AsyncKeyturnClient("https://auth.example.com") as asynchronous:
+        with httpx.Client(transport=transport) as http, pytest.raises(ClientError):
+            http.get("https://notes.example.com", auth=asynchronous.auth)
+    async with httpx.AsyncClient(transport=transport) as http:
+        with pytest.raises(ClientError):
+            await http.get("https://notes.example.com", auth=blocking.auth)
+    blocking.close()
+
+
+async def test_a_cancelled_task_does_not_lose_the_answer(clock: ManualClock) -> None:
+    gate, arrived = asyncio.Event(), asyncio.Event()
+    handed_in = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == REFRESH:
+            handed_in.append(request.content)
+            arrived.set()
+            await gate.wait()
+        n = len(handed_in)
+        return httpx.Response(
+            200,
+            json={
+                "access_token": f"access-{n}",
+                "refresh_token": f"refresh-{n}",
+                "session_id": "s",
+                "expires_in": 900,
+                "refresh_after": 720,
+            },
+        )
+
+    transport = httpx.MockTransport(answer)
+    async with AsyncKeyturnClient(
+        "https://auth.example.com", transport=transport, clock=clock
+    ) as client:
+        await client.login("ada@example.com", "a passphrase of my own")
+        clock.advance(timedelta(seconds=720))
+        impatient = asyncio.ensure_future(client.access_token())
+        await arrived.wait()
+        impatient.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await impatient
+        gate.set()
+        assert (await client.access_token()).reveal() == "access-1"
+    assert len(handed_in) == 1
