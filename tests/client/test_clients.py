@@ -251,7 +251,7 @@ async def test_each_client_refuses_the_requests_of_the_other_kind() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200))
     async with AsyncKeyturnClient("https://auth.example.com") as asynchronous:
         with httpx.Client(transport=transport) as http, pytest.raises(ClientError):
-            http.get("https://notes.example.com", auth=asynchronous.auth)
+            await asyncio.to_thread(http.get, "https://notes.example.com", auth=asynchronous.auth)
     async with httpx.AsyncClient(transport=transport) as http:
         with pytest.raises(ClientError):
             await http.get("https://notes.example.com", auth=blocking.auth)

@@ -49,7 +49,7 @@ def test_the_file_is_its_owners_alone_whatever_the_umask(file: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert os.listdir(file.parent) == [file.name]
+    assert list(file.parent.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o606, 0o620])
@@ -81,7 +81,7 @@ def test_a_save_that_fails_leaves_what_was_there(
     with pytest.raises(OSError, match="disk full"):
         storage.save(TOKENS)
     assert storage.load() == TOKENS
-    assert os.listdir(file.parent) == [file.name]
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_tokens_do_not_show() -> None:
