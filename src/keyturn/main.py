@@ -25,7 +25,13 @@ from keyturn.delivery.cli.operations import (
 from keyturn.domain.client import Client
 from keyturn.domain.errors import KeyturnError, StoreUnavailable
 from keyturn.domain.secret import Secret
-from keyturn.settings import Settings, SettingsError, describe_settings, load_settings
+from keyturn.settings import (
+    DEVELOPMENT_ISSUER,
+    Settings,
+    SettingsError,
+    describe_settings,
+    load_settings,
+)
 
 # What is heavy is imported where it is needed: `keyturn --help` waits for no web framework.
 if TYPE_CHECKING:
@@ -78,6 +84,43 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics=container.metrics() if settings.metrics else None,
         published_keys=container.keys(),
     )
+
+
+def mount(
+    host: FastAPI,
+    settings: Settings | None = None,
+    path: str = "/auth",
+    *,
+    guards_host: bool = True,
+) -> FastAPI:
+    """Put the service below a path of another FastAPI app, and return it.
+
+    The host's lifespan opens and closes it, and with it what the host itself opens can rely on
+    it. It does not migrate.
+
+    Args:
+        host: the app that is served.
+        settings: those of the environment by default. The issuer must be the URL of the mounted
+            service, so it ends with `path`; one that nobody chose becomes that of development.
+        path: where clients find the service, such as `/auth`.
+        guards_host: whether `CurrentPrincipal`, `require_permission` and the other dependencies
+            in the host's own routes check the tokens of this service. An app is guarded by one.
+
+    Raises:
+        SettingsError: a setting, or what it points to, is not fit to serve with.
+        ValueError: the path is not one to mount at, or something else guards the host already.
+    """
+    from keyturn.delivery.http.mounting import mount_app, require_mountable
+
+    require_mountable(host, path, guards_host=guards_host)
+    settings = settings or load_settings()
+    if "issuer" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"issuer": DEVELOPMENT_ISSUER + path})
+    elif not settings.issuer.rstrip("/").endswith(path):
+        raise SettingsError(f"KEYTURN_ISSUER: must end with {path}, where the service is mounted")
+    service = create_app(settings)
+    mount_app(host, service, path, guards_host=guards_host)
+    return service
 
 
 def build_container(settings: Settings) -> Container:
