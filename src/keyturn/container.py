@@ -235,6 +235,7 @@ class Container(containers.DeclarativeContainer):
         list_users=list_users,
         change_user=change_user,
         assign_roles=assign_roles,
+        define_role=define_role,
         list_sessions=list_sessions,
         end_session=end_session,
         revoke_all_families=revoke_all_families,

@@ -217,3 +217,13 @@ def at_a_terminal(folder: Path, *answers: str) -> tuple[str, int]:
         os.close(ours)
         code = process.wait(timeout=60)
     return shown.decode(), code
+
+
+def test_a_role_with_a_permission_of_another_service_is_defined(keyturn: Run) -> None:
+    keyturn("migrate")
+    defined = keyturn("roles", "define", "author", "notes:write", "notes:read")
+    assert (defined.code, defined.out) == (0, "author permits: notes:read, notes:write\n")
+    assert keyturn("roles", "define", "author").out == "author permits: nothing\n"
+    for wrong in (["no name"], ["author", "everything"], ["admin"]):
+        refused = keyturn("roles", "define", *wrong)
+        assert (refused.code, refused.out) == (2, "")

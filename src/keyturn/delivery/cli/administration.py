@@ -14,10 +14,11 @@ from keyturn.delivery.cli.operations import Administration, Operations, Refusal
 from keyturn.domain.errors import EmailTaken
 from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.secret import Secret
-from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, User, UserStatus
+from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, Role, User, UserStatus
 from keyturn.ports.persistence import UserFilter
 from keyturn.use_cases.assign_roles import AssignRolesCommand
 from keyturn.use_cases.change_user import ChangeUserCommand
+from keyturn.use_cases.define_role import DefineRoleCommand
 from keyturn.use_cases.end_session import EndSessionCommand
 from keyturn.use_cases.list_sessions import ListSessionsQuery, Session
 from keyturn.use_cases.list_users import MAX_PAGE, ListUsersQuery
@@ -32,6 +33,7 @@ def add_administration(cli: typer.Typer, operations: Operations) -> None:
     """Add the commands to a command line."""
     _add_create_admin(cli, operations)
     _add_users(cli, operations)
+    _add_roles(cli, operations)
     _add_sessions(cli, operations)
 
     @cli.command()
@@ -143,6 +145,31 @@ def _add_users(cli: typer.Typer, operations: Operations) -> None:
             )
 
         print(_shown(operations.administer(work)))
+
+
+def _add_roles(cli: typer.Typer, operations: Operations) -> None:
+    roles = typer.Typer(help="Say what roles permit.", no_args_is_help=True)
+    cli.add_typer(roles, name="roles")
+
+    @roles.command("define")
+    def define(
+        name: Annotated[str, typer.Argument(metavar="NAME", help="Such as editor.")],
+        permissions: Annotated[
+            list[str] | None,
+            typer.Argument(
+                metavar="[PERMISSION]...", help="All that it permits then, such as posts:delete."
+            ),
+        ] = None,
+    ) -> None:
+        """Make or change a role; the access tokens of everybody who has it die."""
+
+        async def work(administration: Administration) -> Role:
+            return await administration.define_role.execute(
+                DefineRoleCommand(name, frozenset(permissions or ()), actor=None)
+            )
+
+        role = operations.administer(work)
+        print(f"{role.name} permits: {', '.join(sorted(role.permissions)) or 'nothing'}")
 
 
 def _add_sessions(cli: typer.Typer, operations: Operations) -> None:

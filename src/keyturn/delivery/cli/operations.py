@@ -11,6 +11,7 @@ from keyturn.domain.client import Client
 from keyturn.domain.secret import Secret
 from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.change_user import ChangeUser
+from keyturn.use_cases.define_role import DefineRole
 from keyturn.use_cases.end_session import EndSession
 from keyturn.use_cases.get_user import GetUser
 from keyturn.use_cases.list_sessions import ListSessions
@@ -112,6 +113,7 @@ class Administration:
     list_users: ListUsers
     change_user: ChangeUser
     assign_roles: AssignRoles
+    define_role: DefineRole
     list_sessions: ListSessions
     end_session: EndSession
     revoke_all_families: RevokeAllFamilies

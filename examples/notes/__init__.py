@@ -1,0 +1,1 @@
+"""A small service of its own that lets keyturn say who is calling."""
