@@ -82,6 +82,8 @@ def test_a_bad_file_stops_the_start_with_one_line(
     file.write_text("[clients.notes]\nsecret = 'hunter2'\n")
     file.chmod(0o600)
     environment.setenv("KEYTURN_CLIENTS_FILE", str(file))
+    # One that nobody chose would be left in the environment, for the workers.
+    environment.setenv("KEYTURN_ISSUER", "http://127.0.0.1:8000")
     refused = keyturn(*command)
     assert (refused.code, refused.out) == (2, "")
     assert refused.err.startswith(f"keyturn: KEYTURN_CLIENTS_FILE: {file}: the client notes")

@@ -20,10 +20,15 @@ ROUTES = [
     ("DELETE", "/v1/sessions"),
     ("DELETE", "/v1/sessions/x"),
     ("POST", "/oauth/token"),
+    ("POST", "/oauth/revoke"),
+    ("POST", "/oauth/introspect"),
+    ("GET", "/v1/revocations"),
+    ("GET", "/.well-known/oauth-authorization-server"),
 ]
 FIELDS = [
     "email", "password", "display_name", "device_name", "transport", "refresh_token",
     "current_password", "new_password", "grant_type", "username", "scope", "client_id",
+    "token", "token_type_hint", "client_secret",
 ]  # fmt: skip
 TEXTS = st.one_of(
     # Surrogates too: JSON can spell them.
@@ -57,7 +62,7 @@ MEDIA_TYPES = st.sampled_from([b"application/json", b"application/x-www-form-url
 
 
 @settings(
-    max_examples=150,
+    max_examples=200,
     derandomize=True,
     deadline=None,
     database=None,
