@@ -31,6 +31,7 @@ KeyturnError
 ├── Unavailable                  (retry_after seconds)
 │   ├── StoreUnavailable         store_unavailable
 │   ├── RevocationsUnknown       revocations_unknown
+│   ├── SigningUnavailable       signing_unavailable
 │   ├── HashingBusy              hashing_busy
 │   └── Contention               contention
 └── StaleWrite                   (never leaves a use-case)
@@ -260,6 +261,13 @@ class RevocationsUnknown(Unavailable):
 
     code = "revocations_unknown"
     message = "The service can't tell at the moment which tokens are revoked; try again."
+
+
+class SigningUnavailable(Unavailable):
+    """The key that signs tokens can't be reached."""
+
+    code = "signing_unavailable"
+    message = "The service can't sign tokens at the moment. Nothing was changed; try again."
 
 
 class HashingBusy(Unavailable):

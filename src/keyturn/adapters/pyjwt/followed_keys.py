@@ -17,8 +17,11 @@ from keyturn.adapters.pyjwt.key_ring import Key, KeyRing, SigningAlgorithm, Sign
 from keyturn.ports.system import Clock
 from keyturn.ports.tokens import TokenSigner
 
-COOLDOWN = timedelta(seconds=1)
-"""However many unknown `kid`s come, the folder is looked at only this often because of them."""
+COOLDOWN = timedelta(milliseconds=100)
+"""However many unknown `kid`s come, the folder is looked at only this often because of them.
+
+Short, since what another worker has just signed with a new key must not be refused here.
+"""
 
 
 class FollowedKeys(SigningTokenKeys):
@@ -42,7 +45,7 @@ class FollowedKeys(SigningTokenKeys):
         # What changed between the two reads is noticed at the next look.
         self._seen: object = None
         self._problem: str | None = None
-        self._looked_at = now
+        self._asked_at: datetime | None = None
         self._take(found, now)
 
     @property
@@ -58,14 +61,18 @@ class FollowedKeys(SigningTokenKeys):
     def find(self, kid: str) -> Key | None:
         """Return the key of this `kid`, having looked for a new one if it is unknown."""
         key = self._ring.find(kid)
-        if key is None and abs(self._clock.now() - self._looked_at) >= COOLDOWN:
-            try:
-                self.look()
-            except KeyFileError:
-                # Whoever follows the folder says so; the token is simply not ours.
-                return None
-            key = self._ring.find(kid)
-        return key
+        if key is not None:
+            return key
+        now = self._clock.now()
+        if self._asked_at is not None and abs(now - self._asked_at) < COOLDOWN:
+            return None
+        self._asked_at = now
+        try:
+            self.look()
+        except KeyFileError:
+            # Whoever follows the folder says so; the token is simply not ours.
+            return None
+        return self._ring.find(kid)
 
     def jwks(self) -> bytes:
         """Return the public keys as a JWK Set: those that sign, will sign and have signed."""
@@ -87,7 +94,6 @@ class FollowedKeys(SigningTokenKeys):
         """
         with self._lock:
             now = self._clock.now()
-            self._looked_at = now
             seen = fingerprint(self._folder)
             is_due = self._retires_next is not None and now >= self._retires_next
             if seen == self._seen and not is_due:

@@ -43,6 +43,7 @@ from keyturn.domain.errors import (
     RoleNotFound,
     RoleProtected,
     SessionNotFound,
+    SigningUnavailable,
     StaleFamily,
     StaleUser,
     StoreUnavailable,
@@ -234,6 +235,7 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     Unavailable: _TRY_AGAIN,
     StoreUnavailable: _TRY_AGAIN,
     RevocationsUnknown: _TRY_AGAIN,
+    SigningUnavailable: _TRY_AGAIN,
     HashingBusy: _TRY_AGAIN,
     Contention: _TRY_AGAIN,
     # No use-case lets these out; if one did, trying again would still be the right thing.
