@@ -205,6 +205,19 @@ async def test_a_role_permits_nothing_that_its_author_does_not_hold(
         )
 
 
+async def test_an_administrator_brings_new_permissions_into_being_and_hands_them_on(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    root, user = await administrator(keyturn), await keyturn.register()
+    await keyturn.define_role.execute(
+        DefineRoleCommand("editor", frozenset({"posts:delete"}), root)
+    )
+    changed = await keyturn.assign_roles.execute(
+        AssignRolesCommand(user.id, frozenset({"user", "editor"}), root)
+    )
+    assert "posts:delete" in changed.permissions
+
+
 async def test_the_role_admin_keeps_what_is_built_in(keyturn: InMemoryKeyturn) -> None:
     root = await administrator(keyturn)
     with pytest.raises(RoleProtected):

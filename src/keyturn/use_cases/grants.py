@@ -2,6 +2,7 @@
 
 from keyturn.domain.errors import InvalidAccessToken, PermissionDenied
 from keyturn.domain.principal import Principal
+from keyturn.domain.user import ADMIN_ROLE
 from keyturn.ports.persistence import UnitOfWork
 
 
@@ -10,7 +11,9 @@ async def require_grantable(
 ) -> None:
     """Return if `actor` may, as stored at this moment, do `needed` and grant `granted`.
 
-    The token may be as old as the revocation lag; what is handed on is judged by the store.
+    The token may be as old as the revocation lag; what is handed on is judged by the store. Who
+    holds the role `admin`, and does not come with a narrower scope, holds every permission as far
+    as granting goes: that is how permissions of your own, such as `posts:delete`, come into being.
 
     Args:
         actor: None for the operator's command line, which may grant everything.
@@ -27,5 +30,6 @@ async def require_grantable(
     held = user.permissions if actor.scope is None else user.permissions & actor.scope
     if needed not in held:
         raise PermissionDenied
-    if not granted <= held:
+    is_root = actor.scope is None and ADMIN_ROLE.name in user.role_names
+    if not is_root and not granted <= held:
         raise PermissionDenied("Nobody grants a permission that they do not hold.")

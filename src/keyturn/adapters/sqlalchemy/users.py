@@ -245,6 +245,7 @@ class SqlUserRepository(UserRepository):
                 staging.revoked.extend(added)
 
         self._lock_role(role)
+        staging.may_revoke = True
         staging.writes.append(StagedWrite(apply, is_single_statement=False))
 
     def _lock_role(self, role: str) -> None:
