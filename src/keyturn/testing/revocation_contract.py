@@ -158,7 +158,7 @@ class RevocationContract:
 
         async def write_all() -> None:
             nonlocal done
-            await asyncio.gather(*(write(number) for number in range(3 * RACERS)))
+            await asyncio.gather(*(write(number) for number in range(RACERS)))
             done = True
 
         await asyncio.gather(write_all(), follow(), follow())

@@ -1,8 +1,10 @@
 """The contract kit on Redis, and what becomes of revocations when Redis fails or forgets."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
@@ -11,16 +13,31 @@ from keyturn.adapters.redis.revocations import BATCH, RedisRevocationList
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.revocations import SqlRevocationList
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
-from keyturn.domain.errors import StoreUnavailable
+from keyturn.domain.errors import InvalidAccessToken, RevocationsUnknown, StoreUnavailable
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import USER_ROLE
 from keyturn.ports.revocations import RevocationList
-from keyturn.testing.builders import make_revocation, make_user
+from keyturn.testing.builders import make_claims, make_family, make_revocation, make_user
 from keyturn.testing.doubles import ManualClock
 from keyturn.testing.revocation_contract import RevocationContract, RevokingUnitOfWorkFactory
 from keyturn.testing.steps import HOUR, NOW
+from keyturn.use_cases.revocation_replica import RevocationReplica
 
 OpenList = Callable[[str], RedisRevocationList]
+
+
+MAX_STALENESS = timedelta(seconds=10)
+
+
+class Wire(Protocol):
+    port: int
+
+    async def cut(self) -> None: ...
+
+    async def mend(self) -> None: ...
+
+
+LayWire = Callable[[Callable[[], Awaitable[object]]], Awaitable[Wire]]
 
 
 class RedisServer(Protocol):
@@ -292,6 +309,58 @@ async def test_a_redis_that_is_not_there_tells_no_secret(
     assert "ConnectionError" in str(raised.value.__cause__)
     assert "hunter2" not in f"{raised.value.__cause__!r} {feed!r}"
     await feed.aclose()
+
+
+async def test_who_is_revoked_while_a_process_is_cut_off_does_not_get_back_in(
+    database: Database, redis_url: str, open_list: OpenList, lay_wire: LayWire, clock: ManualClock
+) -> None:
+    parsed = urlsplit(redis_url)
+
+    async def connect() -> object:
+        if parsed.scheme == "unix":
+            return await asyncio.open_unix_connection(parsed.path)
+        return await asyncio.open_connection(parsed.hostname, parsed.port or 6379)
+
+    wire = await lay_wire(connect)
+    one = open_list(redis_url)
+    other = open_list(f"redis://{parsed.netloc.rpartition('@')[0]}@127.0.0.1:{wire.port}")
+    replica = RevocationReplica(other, clock, MAX_STALENESS)
+    await replica.follow()
+    user = make_user()
+    sessions = [make_family(user, number) for number in range(4)]
+    claims = [make_claims(user, session) for session in sessions]
+
+    async def end(number: int) -> None:
+        expires_at = clock.now() + timedelta(days=1)
+        await revoke(database, one, Revocation.of_session(sessions[number].id, expires_at))
+
+    def is_in(number: int) -> bool:
+        try:
+            replica.check(claims[number], clock.now())
+        except InvalidAccessToken:
+            return False
+        return True
+
+    await end(0)
+    await replica.follow()
+    assert [is_in(number) for number in range(4)] == [False, True, True, True]
+
+    await wire.cut()
+    await end(1)
+    with pytest.raises(StoreUnavailable):
+        await replica.follow()
+    clock.advance(MAX_STALENESS + timedelta(seconds=1))
+    await end(2)
+    assert not is_in(0)
+    for number in (1, 2, 3):
+        with pytest.raises(RevocationsUnknown):
+            is_in(number)
+    with pytest.raises(StoreUnavailable):
+        await replica.follow()
+
+    await wire.mend()
+    await replica.follow()
+    assert [is_in(number) for number in range(4)] == [False, False, False, True]
 
 
 async def revoke(database: Database, feed: RedisRevocationList, *entries: Revocation) -> None:

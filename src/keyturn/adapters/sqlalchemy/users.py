@@ -265,7 +265,9 @@ class SqlRoleRepository(RoleRepository):
 
     async def get_many(self, names: frozenset[str]) -> frozenset[Role]:
         """Return those of the named roles that exist."""
-        rows = await self._database.fetch(_GET_ROLES, {"names": sorted(names)})
+        # PostgreSQL can't even be asked for a text that holds a NUL.
+        storable = sorted(name for name in names if name.isprintable())
+        rows = await self._database.fetch(_GET_ROLES, {"names": storable})
         return frozenset(map(_to_role, rows))
 
     async def list_all(self) -> list[Role]:
