@@ -115,7 +115,18 @@ def on_postgres(environment: pytest.MonkeyPatch, postgres_url: str) -> None:
     environment.setenv("KEYTURN_DATABASE_URL", postgres_url)
 
 
-@pytest.mark.usefixtures("on_postgres")
+@pytest.fixture(params=["database", "redis"])
+def followed_in(
+    request: pytest.FixtureRequest, environment: pytest.MonkeyPatch, on_postgres: None
+) -> str:
+    """Where revocations are followed, with PostgreSQL as the store: there too, or in Redis."""
+    where: str = request.param
+    if where == "redis":
+        environment.setenv("KEYTURN_REDIS_URL", request.getfixturevalue("redis_url"))
+    return where
+
+
+@pytest.mark.usefixtures("followed_in")
 def test_a_logout_kills_the_access_token_on_every_worker(
     serving: Serve, api: Connect, eventually: Eventually
 ) -> None:
@@ -128,7 +139,7 @@ def test_a_logout_kills_the_access_token_on_every_worker(
         assert service.verdicts(service.log_in()["access_token"]) == {204}
 
 
-@pytest.mark.usefixtures("on_postgres")
+@pytest.mark.usefixtures("followed_in")
 def test_a_logout_on_one_service_is_known_to_another(
     serve_in: Serve,
     tmp_path: Path,
@@ -150,7 +161,7 @@ def test_a_logout_on_one_service_is_known_to_another(
         eventually(lambda: other.verdicts(token, times=1) == {401})
 
 
-@pytest.mark.usefixtures("on_postgres")
+@pytest.mark.usefixtures("followed_in")
 def test_a_demoted_administrator_is_refused_everywhere_and_a_refresh_tells_the_new_roles(
     serving: Serve, api: Connect, eventually: Eventually, keyturn_command: Callable[..., str]
 ) -> None:
