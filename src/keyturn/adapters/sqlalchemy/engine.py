@@ -131,3 +131,8 @@ class _SqliteConnection(sqlite3.Connection):
         with suppress(sqlite3.Error):
             self.rollback()
         super().close()
+
+    def __del__(self) -> None:
+        # One that was opened for somebody who was cancelled meanwhile reaches nobody's hands.
+        with suppress(sqlite3.Error):
+            super().close()
