@@ -148,7 +148,7 @@ async def test_who_is_given_a_role_while_it_changes_loses_older_tokens_too(
         giver = await connection.execution_options(isolation_level="READ COMMITTED")
         await giver.execute(user_roles.insert().values(user_id=user.id, role=ADMIN_ROLE.name))
         task = asyncio.create_task(raise_epochs())
-        await until_somebody_waits(postgres)
+        await until_it_waits(postgres, task)
         await giver.commit()
     await task
     async with SqlUnitOfWork(postgres) as uow:
@@ -172,7 +172,7 @@ async def test_a_role_that_ends_while_it_is_given_is_not_found(postgres: Databas
         remover = await connection.execution_options(isolation_level="READ COMMITTED")
         await remover.execute(roles.delete().where(roles.c.name == ADMIN_ROLE.name))
         task = asyncio.create_task(promote())
-        await until_somebody_waits(postgres)
+        await until_it_waits(postgres, task)
         await remover.commit()
     with pytest.raises(RoleNotFound):
         await task
@@ -264,10 +264,10 @@ async def test_who_is_revoked_while_a_process_is_cut_off_does_not_get_back_in(
     await other.dispose()
 
 
-async def until_somebody_waits(database: Database) -> None:
+async def until_it_waits(database: Database, task: asyncio.Task[None]) -> None:
     waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     while not (await database.fetch(waiting, {}))[0][0]:
-        pass
+        assert not task.done()
 
 
 async def revoke(database: Database, *entries: Revocation) -> None:
