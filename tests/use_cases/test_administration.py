@@ -70,6 +70,23 @@ async def test_nobody_promotes_themselves(keyturn: InMemoryKeyturn) -> None:
         await keyturn.assign_roles.execute(AssignRolesCommand(actor.user_id, ADMIN, actor))
 
 
+async def test_all_permissions_of_the_role_admin_are_not_enough_to_hand_it_on(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    actor, user = await helper(keyturn, *ADMIN_ROLE.permissions), await keyturn.register()
+    for promoted in (actor.user_id, user.id):
+        with pytest.raises(PermissionDenied):
+            await keyturn.assign_roles.execute(AssignRolesCommand(promoted, BOTH, actor))
+
+
+async def test_who_is_no_administrator_leaves_another_one_what_they_are(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    root, actor = await administrator(keyturn), await helper(keyturn, "roles:assign")
+    changed = await keyturn.assign_roles.execute(AssignRolesCommand(root.user_id, ADMIN, actor))
+    assert changed.role_names == ADMIN
+
+
 async def test_a_demoted_administrator_assigns_nothing_by_an_older_token(
     keyturn: InMemoryKeyturn,
 ) -> None:

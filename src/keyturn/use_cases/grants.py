@@ -7,7 +7,12 @@ from keyturn.ports.persistence import UnitOfWork
 
 
 async def require_grantable(
-    uow: UnitOfWork, actor: Principal | None, needed: str, granted: frozenset[str]
+    uow: UnitOfWork,
+    actor: Principal | None,
+    needed: str,
+    granted: frozenset[str],
+    *,
+    makes_administrator: bool = False,
 ) -> None:
     """Return if `actor` may, as stored at this moment, do `needed` and grant `granted`.
 
@@ -17,6 +22,8 @@ async def require_grantable(
 
     Args:
         actor: None for the operator's command line, which may grant everything.
+        makes_administrator: whether somebody gets the role `admin`. It stands for more than the
+            permissions that it names, so that only who holds it hands it on.
 
     Raises:
         InvalidAccessToken: the actor is gone or disabled.
@@ -31,5 +38,5 @@ async def require_grantable(
     if needed not in held:
         raise PermissionDenied
     is_root = actor.scope is None and ADMIN_ROLE.name in user.role_names
-    if not is_root and not granted <= held:
+    if not is_root and (makes_administrator or not granted <= held):
         raise PermissionDenied("Nobody grants a permission that they do not hold.")
