@@ -173,7 +173,7 @@ class Container(containers.DeclarativeContainer):
     )
     authenticate_access = providers.Singleton(AuthenticateAccess, codec, revocations, clock)
     load_user = providers.Singleton(LoadUser, unit_of_work.provider)
-    update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock)
+    update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock, ids)
     change_password = providers.Singleton(
         ChangePassword,
         unit_of_work.provider,

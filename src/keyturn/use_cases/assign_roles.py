@@ -87,6 +87,7 @@ class AssignRoles:
                         AuditEventType.ROLES_CHANGED,
                         actor=None if command.actor is None else command.actor.user_id,
                         subject=user.id,
+                        session=None if command.actor is None else command.actor.session_id,
                         origin=command.origin,
                         details={
                             "from": " ".join(sorted(user.role_names)),
