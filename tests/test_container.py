@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters
+from keyturn.adapters.redis.revocations import RedisRevocationList
 from keyturn.adapters.sqlalchemy.migrations import migrate
 from keyturn.container import Container
 from keyturn.delivery.http.services import HttpOptions
@@ -100,6 +101,15 @@ def test_what_is_chosen_reaches_the_delivery(tmp_path: Path) -> None:
         password_grant=False,
         max_body_bytes=20000,
     )
+
+
+def test_revocations_are_followed_in_redis_where_there_is_one(tmp_path: Path) -> None:
+    container = build_container(
+        cheap_settings(tmp_path, redis_url=SecretStr("redis://127.0.0.1:9/0"))
+    )
+    followed = container.revocation_list()
+    assert isinstance(followed, RedisRevocationList)
+    assert container.revocations()._list is followed
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import socket
 from functools import partial
 
 from dependency_injector import containers, providers
+from pydantic import SecretStr
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
 from keyturn.adapters.clients_file.clients import FileClients
@@ -15,6 +16,7 @@ from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.followed_keys import FollowedKeys
 from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
 from keyturn.adapters.pyjwt.key_rotation import KeyRotation
+from keyturn.adapters.redis.revocations import RedisRevocationList
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
@@ -27,6 +29,8 @@ from keyturn.delivery.background.follow_revocations import FollowRevocations
 from keyturn.delivery.background.purge_regularly import PurgeRegularly
 from keyturn.delivery.cli.operations import Administration
 from keyturn.delivery.http.services import HttpOptions, Services
+from keyturn.ports.revocations import RevocationFeed, RevocationList
+from keyturn.ports.system import Clock
 from keyturn.settings import Settings
 from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
@@ -63,6 +67,19 @@ def _this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
 
 
+def _followed_list(redis_url: SecretStr | None, database: Database, clock: Clock) -> RevocationList:
+    """Return where revocations are followed: the database itself, or Redis before it."""
+    stored = SqlRevocationList(database)
+    if redis_url is None:
+        return stored
+    return RedisRevocationList(redis_url.get_secret_value(), stored, clock)
+
+
+def _feed(followed: RevocationList) -> RevocationFeed | None:
+    """Return what a unit of work tells its revocations besides the database."""
+    return followed if isinstance(followed, RedisRevocationList) else None
+
+
 class Container(containers.DeclarativeContainer):
     """The whole service from its settings: `Container(settings=...).services()`.
 
@@ -89,7 +106,9 @@ class Container(containers.DeclarativeContainer):
         settings.provided.used_database_url,
         pool_size=settings.provided.database_pool_size,
     )
-    revocation_list = providers.Singleton(SqlRevocationList, database)
+    revocation_list = providers.Singleton(
+        _followed_list, settings.provided.redis_url, database, clock
+    )
     revocations = providers.Singleton(
         RevocationReplica,
         revocation_list,
@@ -105,7 +124,12 @@ class Container(containers.DeclarativeContainer):
     metrics = providers.Singleton(PrometheusMetrics, hasher, revocations)
     unit_of_work = providers.Factory(
         CountingUnitOfWork,
-        providers.Factory(SqlUnitOfWork, database, revocations.provided.apply),
+        providers.Factory(
+            SqlUnitOfWork,
+            database,
+            revocations.provided.apply,
+            providers.Callable(_feed, revocation_list),
+        ),
         metrics.provided.count_event,
     )
     housekeeping = providers.Singleton(SqlHousekeeping, database)
@@ -167,7 +191,7 @@ class Container(containers.DeclarativeContainer):
     )
     authenticate_access = providers.Singleton(AuthenticateAccess, codec, revocations, clock)
     load_user = providers.Singleton(LoadUser, unit_of_work.provider)
-    update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock)
+    update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock, ids)
     change_password = providers.Singleton(
         ChangePassword,
         unit_of_work.provider,

@@ -8,8 +8,12 @@ from ipaddress import ip_network
 from pathlib import Path
 from time import perf_counter
 
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
 from keyturn.adapters.pyjwt.key_files import KeyFileError, load_key_ring
+from keyturn.adapters.redis.revocations import TIMEOUT
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.engine import sqlite_file
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
@@ -32,6 +36,8 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield from _files(settings)
     yield _keys(settings)
     yield asyncio.run(_database(settings))
+    if settings.redis_url is not None:
+        yield asyncio.run(_redis(settings.redis_url.get_secret_value()))
     yield asyncio.run(_hashing(settings))
 
 
@@ -106,6 +112,18 @@ async def _database(settings: Settings) -> Finding:
     finally:
         await database.dispose()
     return Finding("database", Verdict.GOOD, "it answers, and its schema is the newest")
+
+
+async def _redis(url: str) -> Finding:
+    # Asked directly: whoever looks at the list there also begins it.
+    redis: Redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+    try:
+        await redis.time()
+    except (RedisError, OSError) as error:
+        return Finding("redis", Verdict.BAD, f"it does not answer: {type(error).__name__}")
+    finally:
+        await redis.aclose()
+    return Finding("redis", Verdict.GOOD, "it answers")
 
 
 async def _hashing(settings: Settings) -> Finding:

@@ -73,8 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 yield
         finally:
             container.metrics().close()
-            await asyncio.to_thread(container.hasher().close)
-            await container.database().dispose()
+            await _close(container)
 
     return build_app(
         container.services(),
@@ -136,6 +135,8 @@ def build_container(settings: Settings) -> Container:
     container = Container(settings=settings)
     with _naming("KEYTURN_DATABASE_URL", ValueError):
         container.database()
+    with _naming("KEYTURN_REDIS_URL", ValueError):
+        container.revocation_list()
     with _naming("KEYTURN_ARGON2_MEMORY_KIB", ValueError):
         container.argon2_parameters()
     _make_data_folder(settings)
@@ -286,8 +287,17 @@ async def _administer(settings: Settings, work: Callable[[Administration], Await
     try:
         return await work(container.administration())
     finally:
-        await asyncio.to_thread(container.hasher().close)
-        await container.database().dispose()
+        await _close(container)
+
+
+async def _close(container: Container) -> None:
+    from keyturn.adapters.redis.revocations import RedisRevocationList
+
+    await asyncio.to_thread(container.hasher().close)
+    followed = container.revocation_list()
+    if isinstance(followed, RedisRevocationList):
+        await followed.aclose()
+    await container.database().dispose()
 
 
 def _tasks(settings: Settings, container: Container) -> Iterator[Callable[[], Awaitable[None]]]:

@@ -157,7 +157,10 @@ def test_version_is_that_of_the_project(keyturn: Run) -> None:
 
 def test_help_names_every_command(keyturn: Run) -> None:
     shown = keyturn("--help").out
-    for command in ("serve", "migrate", "config", "doctor", "openapi", "version"):
+    for command in (
+        *("serve", "migrate", "create-admin", "users", "sessions", "purge"),
+        *("config", "doctor", "openapi", "version"),
+    ):
         assert re.search(rf"\b{command}\b", shown)
 
 
@@ -185,3 +188,19 @@ def test_help_loads_neither_web_framework_nor_database(environment: pytest.Monke
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert loaded.stdout == "[]\n"
+
+
+def test_doctor_looks_at_redis_where_there_is_one(
+    keyturn: Run, environment: pytest.MonkeyPatch, redis_url: str
+) -> None:
+    environment.setenv("KEYTURN_REDIS_URL", redis_url)
+    assert re.search(r"^ok +redis +it answers$", keyturn("doctor").out, re.MULTILINE)
+
+
+def test_doctor_finds_a_redis_that_does_not_answer(
+    keyturn: Run, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("KEYTURN_REDIS_URL", f"unix://{tmp_path}/none.sock")
+    examined = keyturn("doctor")
+    assert examined.code == 1
+    assert re.search(r"^problem +redis +it does not answer", examined.out, re.MULTILINE)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from sqlalchemy import make_url
 
 PERSON = {"email": "ada@example.com", "password": "a passphrase of my own"}
 ISSUER = "http://127.0.0.1:8000"
@@ -38,8 +38,9 @@ Serve = Callable[..., AbstractContextManager[str]]
 class CuttableProxy:
     """Stands between a service and its database, and lets nothing through while it is cut."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        """Lead to what `connect` connects to."""
+        self._connect = connect
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._cut = False
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -75,7 +76,7 @@ class CuttableProxy:
             if self._cut:
                 near.close()
                 continue
-            far = socket.create_connection(self._target)
+            far = self._connect()
             self._pairs.append((near, far))
             threading.Thread(target=self._pump, args=(near, far), daemon=True).start()
 
@@ -94,12 +95,19 @@ class CuttableProxy:
 @pytest.fixture
 def proxied(postgres_url: str) -> Iterator[tuple[CuttableProxy, str]]:
     """A way to a database that can be cut, and its URL."""
-    url = urlsplit(postgres_url)
-    if url.port is None or url.hostname is None:
-        pytest.skip("the server of the tests listens on a Unix socket alone")
-    with closing(CuttableProxy(url.hostname, url.port)) as proxy:
-        user = url.netloc.rpartition("@")[0]
-        yield proxy, url._replace(netloc=f"{user}@127.0.0.1:{proxy.port}").geturl()
+    url = make_url(postgres_url)
+    folder = url.query.get("host")
+
+    def connect() -> socket.socket:
+        if folder is None:
+            return socket.create_connection((url.host, url.port or 5432))
+        near = socket.socket(socket.AF_UNIX)
+        near.connect(f"{folder}/.s.PGSQL.{url.port or 5432}")
+        return near
+
+    with closing(CuttableProxy(connect)) as proxy:
+        through = url.set(host="127.0.0.1", port=proxy.port, query={})
+        yield proxy, through.render_as_string(hide_password=False)
 
 
 @pytest.fixture
@@ -107,7 +115,18 @@ def on_postgres(environment: pytest.MonkeyPatch, postgres_url: str) -> None:
     environment.setenv("KEYTURN_DATABASE_URL", postgres_url)
 
 
-@pytest.mark.usefixtures("on_postgres")
+@pytest.fixture(params=["database", "redis"])
+def followed_in(
+    request: pytest.FixtureRequest, environment: pytest.MonkeyPatch, on_postgres: None
+) -> str:
+    """Where revocations are followed, with PostgreSQL as the store: there too, or in Redis."""
+    where: str = request.param
+    if where == "redis":
+        environment.setenv("KEYTURN_REDIS_URL", request.getfixturevalue("redis_url"))
+    return where
+
+
+@pytest.mark.usefixtures("followed_in")
 def test_a_logout_kills_the_access_token_on_every_worker(
     serving: Serve, api: Connect, eventually: Eventually
 ) -> None:
@@ -120,7 +139,7 @@ def test_a_logout_kills_the_access_token_on_every_worker(
         assert service.verdicts(service.log_in()["access_token"]) == {204}
 
 
-@pytest.mark.usefixtures("on_postgres")
+@pytest.mark.usefixtures("followed_in")
 def test_a_logout_on_one_service_is_known_to_another(
     serve_in: Serve,
     tmp_path: Path,
@@ -142,7 +161,7 @@ def test_a_logout_on_one_service_is_known_to_another(
         eventually(lambda: other.verdicts(token, times=1) == {401})
 
 
-@pytest.mark.usefixtures("on_postgres")
+@pytest.mark.usefixtures("followed_in")
 def test_a_demoted_administrator_is_refused_everywhere_and_a_refresh_tells_the_new_roles(
     serving: Serve, api: Connect, eventually: Eventually, keyturn_command: Callable[..., str]
 ) -> None:

@@ -70,6 +70,23 @@ async def test_nobody_promotes_themselves(keyturn: InMemoryKeyturn) -> None:
         await keyturn.assign_roles.execute(AssignRolesCommand(actor.user_id, ADMIN, actor))
 
 
+async def test_all_permissions_of_the_role_admin_are_not_enough_to_hand_it_on(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    actor, user = await helper(keyturn, *ADMIN_ROLE.permissions), await keyturn.register()
+    for promoted in (actor.user_id, user.id):
+        with pytest.raises(PermissionDenied):
+            await keyturn.assign_roles.execute(AssignRolesCommand(promoted, BOTH, actor))
+
+
+async def test_who_is_no_administrator_leaves_another_one_what_they_are(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    root, actor = await administrator(keyturn), await helper(keyturn, "roles:assign")
+    changed = await keyturn.assign_roles.execute(AssignRolesCommand(root.user_id, ADMIN, actor))
+    assert changed.role_names == ADMIN
+
+
 async def test_a_demoted_administrator_assigns_nothing_by_an_older_token(
     keyturn: InMemoryKeyturn,
 ) -> None:
@@ -203,6 +220,19 @@ async def test_a_role_permits_nothing_that_its_author_does_not_hold(
         await keyturn.define_role.execute(
             DefineRoleCommand("helper", ADMIN_ROLE.permissions, actor)
         )
+
+
+async def test_an_administrator_brings_new_permissions_into_being_and_hands_them_on(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    root, user = await administrator(keyturn), await keyturn.register()
+    await keyturn.define_role.execute(
+        DefineRoleCommand("editor", frozenset({"posts:delete"}), root)
+    )
+    changed = await keyturn.assign_roles.execute(
+        AssignRolesCommand(user.id, frozenset({"user", "editor"}), root)
+    )
+    assert "posts:delete" in changed.permissions
 
 
 async def test_the_role_admin_keeps_what_is_built_in(keyturn: InMemoryKeyturn) -> None:

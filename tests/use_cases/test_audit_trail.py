@@ -20,8 +20,10 @@ from keyturn.use_cases.define_role import DefineRoleCommand
 from keyturn.use_cases.delete_role import DeleteRoleCommand
 from keyturn.use_cases.list_audit_events import ListAuditEventsQuery
 from keyturn.use_cases.login_user import LoginUserCommand
+from keyturn.use_cases.register_user import RegisterUserCommand
 from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
 from keyturn.use_cases.rotate_refresh import RotateRefreshCommand
+from keyturn.use_cases.update_profile import UpdateProfileCommand
 
 ORIGIN = Origin("192.0.2.1", "agent/1.0", "request-1")
 
@@ -118,6 +120,54 @@ async def test_every_change_is_noted_with_its_actor_and_subject(keyturn: InMemor
     ]
     roles_changed = events(keyturn)[before + 4]
     assert roles_changed.details == {"from": "user", "to": "writer"}
+
+
+async def test_an_event_tells_in_which_session_it_was_done(keyturn: InMemoryKeyturn) -> None:
+    both = frozenset({"user", "admin"})
+    await keyturn.register_user.execute(RegisterUserCommand(ADA, PASSWORD, roles=both))
+    eve = await keyturn.register("eve@example.com")
+    tokens = await keyturn.login()
+    root = keyturn.authenticate_access.execute(tokens.access_token)
+    before = len(events(keyturn))
+    await keyturn.define_role.execute(DefineRoleCommand("writer", frozenset(), root))
+    await keyturn.assign_roles.execute(AssignRolesCommand(eve.id, frozenset({"writer"}), root))
+    await keyturn.delete_role.execute(DeleteRoleCommand("writer", root))
+    await keyturn.change_user.execute(ChangeUserCommand(eve.id, root, UserStatus.DISABLED))
+    await keyturn.update_profile.execute(
+        UpdateProfileCommand(root.user_id, "Ada", root.session_id, ORIGIN)
+    )
+    for user_id in (eve.id, root.user_id):
+        await keyturn.revoke_all_families.execute(
+            RevokeAllFamiliesCommand(user_id, root.user_id, session_id=root.session_id)
+        )
+    assert [event.type.value for event in events(keyturn)[before:]] == [
+        "role_defined",
+        "roles_changed",
+        "role_deleted",
+        "user_disabled",
+        "profile_changed",
+        "all_sessions_revoked",
+        "all_sessions_revoked",
+    ]
+    assert {event.session for event in events(keyturn)[before:]} == {root.session_id}
+    profile_changed = events(keyturn)[before + 4]
+    assert (profile_changed.actor, profile_changed.subject) == (root.user_id, root.user_id)
+    assert profile_changed.origin == ORIGIN
+
+
+async def test_a_profile_that_stays_as_it_is_is_no_event(keyturn: InMemoryKeyturn) -> None:
+    user = await keyturn.register()
+    tokens = await keyturn.login()
+    before = len(events(keyturn))
+    same = UpdateProfileCommand(user.id, user.display_name, tokens.session_id)
+    assert (await keyturn.update_profile.execute(same)).display_name == user.display_name
+    assert len(events(keyturn)) == before
+
+
+async def test_a_registration_tells_which_roles_came_with_it(keyturn: InMemoryKeyturn) -> None:
+    both = frozenset({"user", "admin"})
+    await keyturn.register_user.execute(RegisterUserCommand(ADA, PASSWORD, roles=both))
+    assert events(keyturn)[-1].details == {"roles": "admin user"}
 
 
 async def test_a_change_that_fails_is_not_noted(keyturn: InMemoryKeyturn) -> None:

@@ -54,7 +54,9 @@ async def test_the_caller_can_be_loaded_until_disabled(keyturn: InMemoryKeyturn)
 
 async def test_a_profile_is_changed_and_the_tokens_stay_good(keyturn: InMemoryKeyturn) -> None:
     user = await keyturn.register()
-    changed = await keyturn.update_profile.execute(UpdateProfileCommand(user.id, "Countess"))
+    changed = await keyturn.update_profile.execute(
+        UpdateProfileCommand(user.id, "Countess", keyturn.ids.family_id())
+    )
     assert changed.display_name == "Countess"
     assert await keyturn.load_user.execute(user.id) == changed
     assert changed.epoch == user.epoch
@@ -64,4 +66,6 @@ async def test_a_disabled_user_changes_no_profile(keyturn: InMemoryKeyturn) -> N
     user = await keyturn.register()
     await keyturn.set_status(user, UserStatus.DISABLED)
     with pytest.raises(InvalidAccessToken):
-        await keyturn.update_profile.execute(UpdateProfileCommand(user.id, "Eve"))
+        await keyturn.update_profile.execute(
+            UpdateProfileCommand(user.id, "Eve", keyturn.ids.family_id())
+        )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from keyturn.adapters.memory.revocations import MemoryRevocationList
 from keyturn.domain.errors import AuthenticationRequired, InvalidRefreshToken
 from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.domain.secret import Secret
@@ -52,6 +53,17 @@ async def test_a_second_logout_is_no_error_and_keeps_the_first_reason_and_time(
     keyturn.advance(minutes=1)
     await keyturn.logout(tokens.refresh_token)
     assert keyturn.store.families[tokens.session_id] == ended
+
+
+async def test_the_token_of_an_ended_session_adds_nothing_to_the_revocation_list(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    await keyturn.register()
+    tokens = await keyturn.login()
+    await keyturn.logout(tokens.refresh_token)
+    listed = (await MemoryRevocationList(keyturn.store).read(None)).revocations
+    await keyturn.logout(tokens.refresh_token)
+    assert (await MemoryRevocationList(keyturn.store).read(None)).revocations == listed
 
 
 async def test_a_logout_that_names_two_sessions_ends_both(keyturn: InMemoryKeyturn) -> None:

@@ -1,6 +1,7 @@
 """Where a process learns which access tokens must die before they expire."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,4 +38,31 @@ class RevocationList(Protocol):
 
         Raises:
             StoreUnavailable: the list can't be read.
+        """
+
+
+class RevocationFeed(Protocol):
+    """Carries revocations to other processes where these don't ask the store itself.
+
+    The store stays the place where revocations are durable. A unit of work that has a feed calls
+    `announce`, commits, and calls `confirm`: whoever follows the feed learns of an entry before
+    its change is visible to anybody, or, if the feed lost it meanwhile, before `commit` returns.
+    """
+
+    @abstractmethod
+    async def announce(self, revocations: Sequence[Revocation]) -> str:
+        """Tell every process of what is about to be committed.
+
+        Returns:
+            A receipt for `confirm`; only the adapter that made it knows what it means.
+
+        Raises:
+            StoreUnavailable: not everybody would learn of it, so it must not be committed.
+        """
+
+    @abstractmethod
+    async def confirm(self, revocations: Sequence[Revocation], receipt: str) -> None:
+        """See to it, after the commit, that what was announced is still told.
+
+        When the feed does not answer, it goes on trying by itself: this never fails.
         """

@@ -90,7 +90,7 @@ class HousekeepingContract:
         await commit(unit_of_work, stage)
         purged = await housekeeping.purge(ended_before=NOW, now=NOW, events_before=NOW, batch=10)
         assert purged == Purged(revocations=2)
-        assert (await revocations.read(None)).revocations == (good,)
+        assert set((await revocations.read(None)).revocations) == {good}
 
     async def test_what_comes_after_a_purge_is_not_skipped(
         self,
@@ -104,8 +104,8 @@ class HousekeepingContract:
         await housekeeping.purge(ended_before=NOW, now=NOW, events_before=NOW, batch=10)
         newer = make_revocation(2)
         await _revoke(unit_of_work, newer)
-        assert (await revocations.read(cursor)).revocations == (newer,)
-        assert (await revocations.read(None)).revocations == (newer,)
+        assert set((await revocations.read(cursor)).revocations) == {newer}
+        assert set((await revocations.read(None)).revocations) == {newer}
 
     async def test_audit_events_go_by_when_they_happened(
         self, unit_of_work: UnitOfWorkFactory, housekeeping: Housekeeping

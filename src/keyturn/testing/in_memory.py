@@ -178,7 +178,7 @@ class InMemoryKeyturn:
         )
         self.list_sessions = ListSessions(self.unit_of_work, self.clock)
         self.load_user = LoadUser(self.unit_of_work)
-        self.update_profile = UpdateProfile(self.unit_of_work, self.clock)
+        self.update_profile = UpdateProfile(self.unit_of_work, self.clock, self.ids)
         self.change_password = ChangePassword(
             self.unit_of_work,
             self.hasher,

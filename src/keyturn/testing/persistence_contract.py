@@ -464,6 +464,7 @@ class UnitOfWorkContract:
         async with unit_of_work() as uow:
             assert await uow.roles.get_many(frozenset({"user", "ghost"})) == {USER_ROLE}
             assert await uow.roles.get_many(frozenset({"ghost"})) == frozenset()
+            assert await uow.roles.get_many(frozenset({"a\x00", "\ud800"})) == frozenset()
             assert await uow.roles.get_many(frozenset()) == frozenset()
 
     # How sessions begin and go on

@@ -45,7 +45,8 @@ class AssignRoles:
 
         Raises:
             UserNotFound, RoleNotFound: there is none such.
-            PermissionDenied: the actor lacks `roles:assign`, or a permission that is granted.
+            PermissionDenied: the actor lacks `roles:assign`, a permission that is granted, or the
+                role `admin` that is.
             InvalidAccessToken: the actor is gone or disabled.
             LastAdministrator: nobody active would hold the role `admin`.
             Unavailable: the store does not answer.
@@ -57,7 +58,14 @@ class AssignRoles:
                 roles = await uow.roles.get_many(command.roles)
                 granted = frozenset[str]().union(*(role.permissions for role in roles))
                 held = frozenset[str]() if user is None else user.permissions
-                await require_grantable(uow, command.actor, "roles:assign", granted - held)
+                names_held = frozenset[str]() if user is None else user.role_names
+                await require_grantable(
+                    uow,
+                    command.actor,
+                    "roles:assign",
+                    granted - held,
+                    makes_administrator=ADMIN_ROLE.name in command.roles - names_held,
+                )
                 if user is None:
                     raise UserNotFound
                 unknown = command.roles - {role.name for role in roles}
@@ -79,6 +87,7 @@ class AssignRoles:
                         AuditEventType.ROLES_CHANGED,
                         actor=None if command.actor is None else command.actor.user_id,
                         subject=user.id,
+                        session=None if command.actor is None else command.actor.session_id,
                         origin=command.origin,
                         details={
                             "from": " ".join(sorted(user.role_names)),

@@ -99,6 +99,7 @@ class ChangeUser:
                     event,
                     actor=None if command.actor is None else command.actor.user_id,
                     subject=user.id,
+                    session=None if command.actor is None else command.actor.session_id,
                     origin=command.origin,
                 )
             )

@@ -68,6 +68,7 @@ class DefineRole:
                     now,
                     AuditEventType.ROLE_DEFINED,
                     actor=None if command.actor is None else command.actor.user_id,
+                    session=None if command.actor is None else command.actor.session_id,
                     origin=command.origin,
                     details={
                         "role": role.name,

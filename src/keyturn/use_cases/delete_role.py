@@ -60,6 +60,7 @@ class DeleteRole:
                     now,
                     AuditEventType.ROLE_DELETED,
                     actor=None if command.actor is None else command.actor.user_id,
+                    session=None if command.actor is None else command.actor.session_id,
                     origin=command.origin,
                     details={"role": command.name},
                 )

@@ -80,6 +80,7 @@ class RegisterUser:
                     actor=user.id,
                     subject=user.id,
                     origin=command.origin,
+                    details={"roles": " ".join(sorted(user.role_names))},
                 )
             )
             await uow.commit()

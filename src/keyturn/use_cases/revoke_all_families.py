@@ -19,10 +19,12 @@ class RevokeAllFamiliesCommand:
 
     Attributes:
         actor: the user who ends them, None for the operator's command line.
+        session_id: the session that the actor does it from.
     """
 
     user_id: UserId
     actor: UserId | None
+    session_id: FamilyId | None = None
     keep: FamilyId | None = None
     origin: Origin = field(default_factory=Origin)
 
@@ -78,7 +80,7 @@ class RevokeAllFamilies:
                         AuditEventType.ALL_SESSIONS_REVOKED,
                         actor=command.actor,
                         subject=user.id,
-                        session=command.keep,
+                        session=command.session_id,
                         origin=command.origin,
                         details={"reason": reason},
                     )

@@ -56,12 +56,14 @@ class RevokeFamily:
         async with self._unit_of_work() as uow:
             for family_id in self._named(command):
                 family = await uow.families.get(family_id)
-                uow.revocations.add(
-                    Revocation.of_session(family_id, self._policy.tokens_expired_by(now))
-                )
+                # Whatever ended it has killed its access tokens too: nobody lengthens the list
+                # by presenting the token of an ended session again and again.
                 if family is None or family.revoked_at is not None:
                     continue
                 uow.families.revoke(family.id, now, RevokeReason.LOGOUT)
+                uow.revocations.add(
+                    Revocation.of_session(family.id, self._policy.tokens_expired_by(now))
+                )
                 uow.audit.add(
                     AuditEvent(
                         self._ids.event_id(),

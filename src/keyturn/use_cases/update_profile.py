@@ -1,29 +1,33 @@
 """Somebody changes what others see of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keyturn.domain.errors import Contention, InvalidAccessToken, StaleUser
-from keyturn.domain.ids import UserId
+from keyturn.domain.events import AuditEvent, AuditEventType, Origin
+from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.user import User
 from keyturn.ports.persistence import UnitOfWorkFactory
-from keyturn.ports.system import Clock
+from keyturn.ports.system import Clock, IdGenerator
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateProfileCommand:
-    """Whose profile, and what it becomes; a display name of None removes it."""
+    """Whose profile, what it becomes, and from where; a display name of None removes it."""
 
     user_id: UserId
     display_name: str | None
+    session_id: FamilyId
+    origin: Origin = field(default_factory=Origin)
 
 
 class UpdateProfile:
     """Changes a user's own profile."""
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, clock: Clock) -> None:
+    def __init__(self, unit_of_work: UnitOfWorkFactory, clock: Clock, ids: IdGenerator) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
+        self._ids = ids
 
     async def execute(self, command: UpdateProfileCommand) -> User:
         """Change the profile and return the user as it now is.
@@ -37,8 +41,22 @@ class UpdateProfile:
                 user = await uow.users.get(command.user_id)
                 if user is None or not user.is_active:
                     raise InvalidAccessToken
-                changed = user.with_display_name(command.display_name, self._clock.now())
+                if command.display_name == user.display_name:
+                    return user
+                now = self._clock.now()
+                changed = user.with_display_name(command.display_name, now)
                 uow.users.save(changed)
+                uow.audit.add(
+                    AuditEvent(
+                        self._ids.event_id(),
+                        now,
+                        AuditEventType.PROFILE_CHANGED,
+                        actor=user.id,
+                        subject=user.id,
+                        session=command.session_id,
+                        origin=command.origin,
+                    )
+                )
                 try:
                     await uow.commit()
                 except StaleUser:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import argon2
 import pytest
+from argon2.exceptions import HashingError, VerificationError
 from argon2.low_level import verify_secret
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
@@ -318,3 +319,26 @@ async def test_one_hasher_serves_several_event_loops(hasher: Argon2PasswordHashe
 
     assert await asyncio.to_thread(elsewhere) is False
     assert await hasher.verify(None, PASSWORD) is False
+
+
+@pytest.mark.parametrize("complaint", ["Memory allocation error", "Threading failure"])
+async def test_a_machine_without_memory_or_threads_is_busy_and_no_password_wrong(
+    hasher: Argon2PasswordHasher, monkeypatch: pytest.MonkeyPatch, complaint: str
+) -> None:
+    stored = await hasher.hash(PASSWORD)
+
+    def fail_to_hash(*_: object) -> str:
+        raise HashingError(complaint)
+
+    def fail_to_verify(*_: object) -> bool:
+        raise VerificationError(complaint)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "hash", fail_to_hash)
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", fail_to_verify)
+    for attempt in (
+        hasher.hash(PASSWORD),
+        hasher.verify(stored, PASSWORD),
+        hasher.verify(None, PASSWORD),
+    ):
+        with pytest.raises(HashingBusy):
+            await attempt

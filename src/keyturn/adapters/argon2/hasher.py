@@ -11,11 +11,21 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import argon2
-from argon2.exceptions import Argon2Error, InvalidHashError, VerifyMismatchError
+from argon2.exceptions import (
+    Argon2Error,
+    HashingError,
+    InvalidHashError,
+    VerificationError,
+    VerifyMismatchError,
+)
+from argon2.low_level import error_to_str
 
 from keyturn.domain.errors import HashingBusy
 from keyturn.domain.secret import Secret
 from keyturn.ports.passwords import PasswordHasher
+
+_NO_RESOURCES = {error_to_str(code) for code in (-22, -33)}
+"""What Argon2 says when it gets no memory and no thread; argon2-cffi passes on only the text."""
 
 T = TypeVar("T")
 
@@ -161,6 +171,11 @@ class Argon2PasswordHasher(PasswordHasher):
             self._running += 1
         try:
             return work()
+        except (HashingError, VerificationError) as error:
+            # The machine has no memory or thread to give: nothing is known of the password.
+            if str(error) in _NO_RESOURCES:
+                raise HashingBusy from None
+            raise
         finally:
             with self._lock:
                 self._running -= 1
@@ -175,9 +190,10 @@ class Argon2PasswordHasher(PasswordHasher):
                 return self._argon2.verify(password_hash, secret)
             except VerifyMismatchError:
                 return False
-            except (Argon2Error, InvalidHashError):
+            except (Argon2Error, InvalidHashError) as error:
+                if str(error) in _NO_RESOURCES:
+                    raise
                 # Rejected before any work: fall through, so that this takes as long as a mismatch.
-                pass
         with suppress(VerifyMismatchError):
             self._argon2.verify(self._hash_of_nobody, secret)
         return False

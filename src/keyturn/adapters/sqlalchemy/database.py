@@ -42,7 +42,7 @@ class StagedWrite:
     is_single_statement: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Staging:
     """What a unit of work notes until its commit.
 
@@ -51,16 +51,19 @@ class Staging:
             same rows in another order don't wait for each other for ever.
         writes: in the order staged.
         checks: of what the writes have led to.
+        may_revoke: whether a write can put anything into `revoked`.
         revoked: filled while the writes are applied.
     """
 
     locks: list[StagedWrite] = field(default_factory=list)
     writes: list[StagedWrite] = field(default_factory=list)
     checks: list[StagedWrite] = field(default_factory=list)
+    may_revoke: bool = False
     revoked: list[Revocation] = field(default_factory=list)
 
     def clear(self) -> None:
         """Forget it all."""
+        self.may_revoke = False
         for noted in (self.locks, self.writes, self.checks, self.revoked):
             noted.clear()
 

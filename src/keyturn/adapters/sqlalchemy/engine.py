@@ -105,13 +105,25 @@ def _begin_immediate(connection: Connection) -> None:
 
 
 async def _connect_to_sqlite(file: Path, busy_timeout: float) -> aiosqlite.Connection:
+    opening = asyncio.create_task(_open_sqlite(file, busy_timeout))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # The thread goes on opening it: somebody must be there to close it.
+        await asyncio.wait({opening})
+        if opening.exception() is None:
+            await opening.result().close()
+        raise
+
+
+async def _open_sqlite(file: Path, busy_timeout: float) -> aiosqlite.Connection:
     connection = aiosqlite.connect(file, timeout=busy_timeout, factory=_SqliteConnection)
     thread = connection._thread  # noqa: SLF001 - nothing public leads to it
     thread.daemon = True
     try:
         connection = await connection
         await connection.executescript(_SQLITE_SETTINGS)
-    except BaseException:
+    except Exception:
         await connection.close()
         # It reports its end to this loop, which the caller may close as soon as it knows.
         await asyncio.to_thread(thread.join)
@@ -131,3 +143,8 @@ class _SqliteConnection(sqlite3.Connection):
         with suppress(sqlite3.Error):
             self.rollback()
         super().close()
+
+    def __del__(self) -> None:
+        # One that was opened for somebody who was cancelled meanwhile reaches nobody's hands.
+        with suppress(sqlite3.Error):
+            super().close()

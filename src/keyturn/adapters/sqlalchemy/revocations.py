@@ -81,6 +81,7 @@ class SqlRevocationWriter(RevocationWriter):
             insert_revocations(connection, [revocation])
             staging.revoked.append(revocation)
 
+        staging.may_revoke = True
         staging.writes.append(StagedWrite(apply, is_single_statement=True))
 
 

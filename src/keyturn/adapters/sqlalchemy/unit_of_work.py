@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy import Connection
+from sqlalchemy.util import await_only
+
 from keyturn.adapters.sqlalchemy.audit_trail import SqlAuditTrail
-from keyturn.adapters.sqlalchemy.database import Database, Staging
+from keyturn.adapters.sqlalchemy.database import Database, StagedWrite, Staging
 from keyturn.adapters.sqlalchemy.families import SqlFamilyRepository
 from keyturn.adapters.sqlalchemy.revocations import SqlRevocationWriter
 from keyturn.adapters.sqlalchemy.users import SqlRoleRepository, SqlUserRepository
@@ -19,10 +22,23 @@ from keyturn.ports.persistence import (
     UnitOfWork,
     UserRepository,
 )
+from keyturn.ports.revocations import RevocationFeed
 
 
 def _nobody_asked(revocations: Sequence[Revocation]) -> None:
     """Take no notice: nobody in this process follows the list."""
+
+
+def _announcement(
+    feed: RevocationFeed, revoked: list[Revocation], receipts: list[str]
+) -> StagedWrite:
+    def announce(_: Connection) -> None:
+        # All is applied and checked: now it is known whom it concerns, and that only the
+        # database's own commit can still fail.
+        if revoked:
+            receipts.append(await_only(feed.announce(tuple(revoked))))
+
+    return StagedWrite(announce, is_single_statement=False)
 
 
 class SqlUnitOfWork(UnitOfWork):
@@ -32,10 +48,23 @@ class SqlUnitOfWork(UnitOfWork):
     nobody anything.
     """
 
-    def __init__(self, database: Database, on_revoked: RevocationCallback = _nobody_asked) -> None:
-        """Work on `database` and tell `on_revoked` what a commit has revoked."""
+    def __init__(
+        self,
+        database: Database,
+        on_revoked: RevocationCallback = _nobody_asked,
+        feed: RevocationFeed | None = None,
+    ) -> None:
+        """Work on `database` and tell `on_revoked` what a commit has revoked.
+
+        Args:
+            database: where it all is.
+            on_revoked: told after the commit, for this process.
+            feed: where the other processes follow revocations, unless they read them from the
+                database by a `SqlRevocationList`.
+        """
         self._database = database
         self._on_revoked = on_revoked
+        self._feed = feed
         self._staging = Staging()
         self._users = SqlUserRepository(database, self._staging)
         self._roles = SqlRoleRepository(database, self._staging)
@@ -71,11 +100,18 @@ class SqlUnitOfWork(UnitOfWork):
     async def commit(self) -> None:
         """Apply everything staged, or nothing."""
         staging = self._staging
-        await self._database.commit([*staging.locks, *staging.writes, *staging.checks])
+        changes = [*staging.locks, *staging.writes, *staging.checks]
+        receipts: list[str] = []
+        if staging.may_revoke and self._feed is not None:
+            changes.append(_announcement(self._feed, staging.revoked, receipts))
+        await self._database.commit(changes)
         revoked = tuple(staging.revoked)
         staging.clear()
         if revoked:
             self._on_revoked(revoked)
+        if self._feed is not None:
+            for receipt in receipts:
+                await self._feed.confirm(revoked, receipt)
 
     async def __aenter__(self) -> Self:
         return self

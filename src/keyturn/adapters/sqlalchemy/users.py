@@ -245,6 +245,7 @@ class SqlUserRepository(UserRepository):
                 staging.revoked.extend(added)
 
         self._lock_role(role)
+        staging.may_revoke = True
         staging.writes.append(StagedWrite(apply, is_single_statement=False))
 
     def _lock_role(self, role: str) -> None:
@@ -264,7 +265,9 @@ class SqlRoleRepository(RoleRepository):
 
     async def get_many(self, names: frozenset[str]) -> frozenset[Role]:
         """Return those of the named roles that exist."""
-        rows = await self._database.fetch(_GET_ROLES, {"names": sorted(names)})
+        # PostgreSQL can't even be asked for a text that holds a NUL.
+        storable = sorted(name for name in names if name.isprintable())
+        rows = await self._database.fetch(_GET_ROLES, {"names": storable})
         return frozenset(map(_to_role, rows))
 
     async def list_all(self) -> list[Role]:

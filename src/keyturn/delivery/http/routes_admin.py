@@ -216,7 +216,10 @@ async def end_user_sessions(
     """Log a user out everywhere; their access tokens die at once. Needs `sessions:revoke`."""
     await services_of(request).revoke_all_families.execute(
         RevokeAllFamiliesCommand(
-            _user_id(user_id), actor=principal.user_id, origin=origin_of(request)
+            _user_id(user_id),
+            actor=principal.user_id,
+            session_id=principal.session_id,
+            origin=origin_of(request),
         )
     )
 

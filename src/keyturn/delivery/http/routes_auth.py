@@ -282,7 +282,10 @@ async def logout_all(request: Request, principal: CurrentPrincipal) -> Response:
     check_scope(principal, "profile:write")
     await services_of(request).revoke_all_families.execute(
         RevokeAllFamiliesCommand(
-            principal.user_id, actor=principal.user_id, origin=origin_of(request)
+            principal.user_id,
+            actor=principal.user_id,
+            session_id=principal.session_id,
+            origin=origin_of(request),
         )
     )
     answer = Response(status_code=204)

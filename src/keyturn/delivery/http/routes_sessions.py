@@ -103,6 +103,7 @@ async def end_sessions(
         RevokeAllFamiliesCommand(
             principal.user_id,
             actor=principal.user_id,
+            session_id=principal.session_id,
             keep=principal.session_id if keep_current else None,
             origin=origin_of(request),
         )

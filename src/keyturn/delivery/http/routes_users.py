@@ -53,7 +53,12 @@ async def change_profile(
     """Change the display name; `null` removes it."""
     check_scope(principal, "profile:write")
     user = await services_of(request).update_profile.execute(
-        UpdateProfileCommand(user_id=principal.user_id, display_name=body.display_name)
+        UpdateProfileCommand(
+            principal.user_id,
+            body.display_name,
+            principal.session_id,
+            origin=origin_of(request),
+        )
     )
     return UserProfile.of(user)
 

@@ -1,0 +1,283 @@
+"""Revocations through a Redis stream, with the store behind it where they are durable.
+
+The stream begins with an entry `0-1` that holds the random name of its life. A stream that was
+emptied, evicted or restored begins another life, and a Redis that was restarted, or took over from
+another, says so itself: whoever follows then no longer trusts what they have read to be all, and
+reads the durable list as well. `docs/decisions/0008-revocation-list.md` has the proof.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from keyturn.domain.errors import StoreUnavailable
+from keyturn.domain.revocation import Revocation, RevocationKind
+from keyturn.ports.revocations import RevocationFeed, RevocationList, RevocationPage
+from keyturn.ports.system import Clock
+
+TIMEOUT: Final = 1.0
+"""Seconds that Redis may take for one answer, a new connection included."""
+
+BATCH: Final = 500
+"""Entries that are written or read at once, so that Redis is held up by nobody for long."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_BEGINNING = "0-1"
+_END = "18446744073709551615-0"
+
+_BEGIN_LIFE = """
+local stream = KEYS[1]
+local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)
+if #first == 0 or first[1][1] ~= '0-1' then
+  redis.call('DEL', stream)
+  redis.call('XADD', stream, '0-1', 'life', ARGV[1])
+  first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)
+end
+local life = first[1][2][2]
+"""
+
+_READ = (
+    _BEGIN_LIFE
+    + """
+return {life, redis.call('XRANGE', stream, '(' .. ARGV[2], '+', 'COUNT', ARGV[3])}
+"""
+)
+
+_APPEND = (
+    _BEGIN_LIFE
+    + """
+for i = 4, #ARGV, 4 do
+  redis.call('XADD', stream, '*', 'kind', ARGV[i], 'subject', ARGV[i + 1],
+             'epoch', ARGV[i + 2], 'expires_at', ARGV[i + 3])
+end
+for _, entry in ipairs(redis.call('XRANGE', stream, '(0-1', '+', 'COUNT', ARGV[3])) do
+  if tonumber(entry[2][8]) > tonumber(ARGV[2]) then break end
+  redis.call('XDEL', stream, entry[1])
+end
+return {life, {}}
+"""
+)
+
+
+class RedisFailure(Exception):
+    """Why Redis did not do it, for the operator's log."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unconfirmed:
+    """What was committed, and of which it is not known that the feed still tells it."""
+
+    revocations: tuple[Revocation, ...]
+    life: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at the stream brought.
+
+    Attributes:
+        life: while it is the same, nothing that was written to the stream has been lost.
+        entries: at most a batch of them, from the oldest on.
+        last: the id of the last of them, or where the look began.
+    """
+
+    life: str
+    entries: tuple[Revocation, ...]
+    last: str
+
+
+class RedisRevocationList(RevocationList, RevocationFeed):
+    """A list that is followed through Redis, and kept by the store that `durable` reads.
+
+    It is both ends of the feed. The units of work that revoke are handed it too, and go on
+    writing their own list:
+
+    ```python
+    revocation_list = RedisRevocationList(url, SqlRevocationList(database), clock)
+    replica = RevocationReplica(revocation_list, clock, max_staleness)
+    unit_of_work = SqlUnitOfWork(database, replica.apply, revocation_list)
+    ```
+
+    One object serves all units of work and the replica of a process. Every process of a
+    deployment must have it, or none: who does not would revoke without the others hearing of it.
+    Needs Redis 6.2 or later, or what speaks its protocol; not a Redis Cluster, and not a read
+    replica.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        durable: RevocationList,
+        clock: Clock,
+        *,
+        key: str = "keyturn:revocations",
+    ) -> None:
+        """Follow and feed the stream `key`; nothing connects before the first call.
+
+        Args:
+            url: `redis://:password@host:6379/0`, `rediss://...` or `unix:///path?db=0`.
+            durable: the list where the same revocations are written with their changes.
+            clock: tells which entries have expired and can leave the stream.
+            key: the name of the stream; deployments that share a Redis need different ones.
+
+        Raises:
+            ValueError: the URL is of no known kind; the message repeats no part of it.
+        """
+        try:
+            self._redis: Redis = Redis.from_url(
+                url,
+                decode_responses=True,
+                socket_timeout=TIMEOUT,
+                socket_connect_timeout=TIMEOUT,
+                # The server may have closed a connection that was idle for long.
+                retry=Retry(NoBackoff(), 1),
+            )
+        except ValueError:
+            raise ValueError(
+                "the Redis URL must begin with redis://, rediss:// or unix://"
+            ) from None
+        self._durable = durable
+        self._clock = clock
+        self._key = key
+        self._unconfirmed: set[_Unconfirmed] = set()
+
+    async def read(self, after: str | None) -> RevocationPage:
+        """Return what was added since; all of it for None, or after Redis has lost entries."""
+        await self._confirm_all()
+        if after is None:
+            return await self._read_all()
+        life, last = after.rsplit("/", 1)
+        entries: list[Revocation] = []
+        while True:
+            look = await self._look(last)
+            if look.life != life:
+                return await self._read_all()
+            entries += look.entries
+            last = look.last
+            if len(look.entries) < BATCH:
+                return RevocationPage(tuple(entries), f"{life}/{last}")
+
+    async def announce(self, revocations: Sequence[Revocation]) -> str:
+        """Append entries to the stream and return the life of it that they are in."""
+        lives = [
+            await self._append(revocations[start : start + BATCH])
+            for start in range(0, len(revocations), BATCH)
+        ]
+        # If the first is still the life at the confirmation, there was no other in between.
+        return lives[0]
+
+    async def confirm(self, revocations: Sequence[Revocation], receipt: str) -> None:
+        """Append the entries once more if Redis has lost them between announcement and commit.
+
+        While Redis does not answer this is left to the next `read`, which fails as long.
+        """
+        # Noted before anything is awaited, so that a cancellation forgets nothing.
+        self._unconfirmed.add(_Unconfirmed(tuple(revocations), receipt))
+        try:
+            await self._confirm_all()
+        except StoreUnavailable:
+            return
+
+    async def ping(self) -> None:
+        """Return if Redis answers.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+        await self._look(_END)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._redis.aclose()
+
+    async def _confirm_all(self) -> None:
+        if not self._unconfirmed:
+            return
+        waiting = tuple(self._unconfirmed)
+        life = (await self._look(_END)).life
+        for announced in waiting:
+            if announced.life != life:
+                await self.announce(announced.revocations)
+            self._unconfirmed.discard(announced)
+
+    async def _read_all(self) -> RevocationPage:
+        # The stream first: what is committed between the two is then in the one or the other.
+        look = await self._look(_BEGINNING)
+        entries = list(look.entries)
+        life = look.life
+        while len(look.entries) == BATCH:
+            look = await self._look(look.last)
+            if look.life != life:
+                raise StoreUnavailable from RedisFailure("it lost its data while it was read")
+            entries += look.entries
+        durable = await self._durable.read(None)
+        known = dict.fromkeys((*entries, *durable.revocations))
+        return RevocationPage(tuple(known), f"{life}/{look.last}")
+
+    async def _look(self, after: str) -> _Look:
+        life, entries = await self._run(_READ, after, str(BATCH))
+        return _Look(
+            life,
+            tuple(_to_revocation(values) for _, values in entries),
+            entries[-1][0] if entries else after,
+        )
+
+    async def _append(self, revocations: Sequence[Revocation]) -> str:
+        now = str((self._clock.now() - _EPOCH) // _MICROSECOND)
+        values = [value for revocation in revocations for value in _to_values(revocation)]
+        life, _ = await self._run(_APPEND, now, str(BATCH), *values)
+        return life
+
+    async def _run(self, script: str, *arguments: str) -> tuple[str, list[tuple[str, list[str]]]]:
+        async with _store_errors(), asyncio.timeout(2 * TIMEOUT):
+            # Together, so that they tell of the same server at the same moment.
+            pipeline: Any = self._redis.pipeline(transaction=True)
+            pipeline.info("server")
+            pipeline.info("replication")
+            pipeline.eval(script, 1, self._key, secrets.token_hex(8), *arguments)
+            server, replication, (life, entries) = await pipeline.execute()
+        run, history = server["run_id"], replication["master_replid"]
+        return f"{run}/{history}/{life}", entries
+
+
+def _to_values(revocation: Revocation) -> tuple[str, str, str, str]:
+    return (
+        revocation.kind.value,
+        revocation.subject.hex,
+        str(revocation.epoch),
+        str((revocation.expires_at - _EPOCH) // _MICROSECOND),
+    )
+
+
+def _to_revocation(values: Sequence[Any]) -> Revocation:
+    # As written: names and values in turn, in the order in which they were given.
+    kind, subject, epoch, expires_at = values[1::2]
+    return Revocation(
+        RevocationKind(kind), UUID(subject), int(epoch), _EPOCH + int(expires_at) * _MICROSECOND
+    )
+
+
+@asynccontextmanager
+async def _store_errors() -> AsyncIterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        failure = RedisFailure(_described(error)).with_traceback(error.__traceback__)
+        raise StoreUnavailable from failure
+
+
+def _described(error: Exception) -> str:
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    # An answer of the server may repeat what it was sent.
+    return kind if isinstance(error, ResponseError) else f"{kind}: {error}"
