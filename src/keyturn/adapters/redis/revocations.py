@@ -7,6 +7,7 @@ reads the durable list as well. `docs/decisions/0008-revocation-list.md` has the
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -35,6 +36,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _BEGINNING = "0-1"
 _END = "18446744073709551615-0"
+# The life of a stream, and the id of one of its entries: milliseconds and a number.
+_CURSOR = re.compile(r"([0-9a-f]{40}/[0-9a-f]{40}/[0-9a-f]{16})/([0-9]{1,19}-[0-9]{1,19})")
 
 _BEGIN_LIFE = """
 local stream = KEYS[1]
@@ -155,9 +158,10 @@ class RedisRevocationList(RevocationList, RevocationFeed):
     async def read(self, after: str | None) -> RevocationPage:
         """Return what was added since; all of it for None, or after Redis has lost entries."""
         await self._confirm_all()
-        if after is None:
+        known = _CURSOR.fullmatch(after or "")
+        if known is None:
             return await self._read_all()
-        life, last = after.rsplit("/", 1)
+        life, last = known.groups()
         entries: list[Revocation] = []
         while True:
             look = await self._look(last)
