@@ -13,6 +13,9 @@ PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 INSTALL_LOCKED := $(PIP) install --require-hashes --only-binary :all: --requirement
 INSTALL_PROJECT := $(PIP) install --no-deps --no-build-isolation --editable .
 
+# Written by npm when it has installed everything.
+NODE_CLIENTS := tests/interop/node/node_modules/.package-lock.json
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -33,8 +36,14 @@ migrate: $(VENV)/.server ## bring the database to the newest schema
 	@$(BIN)/keyturn migrate
 
 .PHONY: test
-test: check ## check, then run every test
+test: check ## check, then run every test; those of Node's clients where npm can install them
+	@$(MAKE) --silent $(NODE_CLIENTS) 2> /dev/null || \
+		echo "Left out, for want of npm or its registry: the clients of tests/interop/node"
 	$(BIN)/python -m pytest
+
+.PHONY: interop
+interop: $(VENV)/.dev $(NODE_CLIENTS) ## run clients that others wrote, Python's and Node's (needs npm)
+	$(BIN)/python -m pytest tests/interop
 
 .PHONY: check
 check: $(VENV)/.dev ## lint, formatting, types and the import rule
@@ -77,3 +86,11 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/pyvenv.cfg
 	@$(INSTALL_LOCKED) requirements/dev.txt
 	@$(INSTALL_PROJECT)
 	@touch $(VENV)/.server $@
+
+# What is locked, and none of its scripts is run. Without a registry in reach it gives up soon.
+$(NODE_CLIENTS): tests/interop/node/package-lock.json
+	@command -v npm > /dev/null || { echo "npm is not installed" >&2; exit 1; }
+	@echo "Installing the clients of tests/interop/node"
+	@cd tests/interop/node && npm ci --ignore-scripts --prefer-offline --no-audit --no-fund \
+		--silent --fetch-retries=0 --fetch-timeout=10000 || { echo "npm ci failed" >&2; exit 1; }
+	@touch $@
