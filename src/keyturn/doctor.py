@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
+from keyturn.adapters.clients_file.clients import ClientsFileError, load_clients
 from keyturn.adapters.pyjwt.key_files import KeyFileError, load_key_ring
 from keyturn.adapters.redis.revocations import TIMEOUT
 from keyturn.adapters.sqlalchemy.database import Database
@@ -31,10 +32,11 @@ CHEAP_HASH, DEAR_HASH = 0.02, 1.0
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
-    """Return what is found of the settings, the files, the database and the password hashes."""
+    """Return what is found of settings, files, keys, clients, database and password hashes."""
     yield from _settings(settings)
     yield from _files(settings)
     yield _keys(settings)
+    yield _clients(settings)
     yield asyncio.run(_database(settings))
     if settings.redis_url is not None:
         yield asyncio.run(_redis(settings.redis_url.get_secret_value()))
@@ -91,6 +93,18 @@ def _keys(settings: Settings) -> Finding:
     if signing.algorithm != settings.algorithm:
         return Finding("keys", Verdict.DOUBTFUL, f"{text}; KEYTURN_ALGORITHM={settings.algorithm}")
     return Finding("keys", Verdict.GOOD, text)
+
+
+def _clients(settings: Settings) -> Finding:
+    file = settings.used_clients_file
+    try:
+        clients = load_clients(file, required=settings.names_clients_file)
+    except ClientsFileError as error:
+        return Finding("clients", Verdict.BAD, str(error))
+    with_secret = sum(client.secret_sha256 is not None for client in clients.values())
+    return Finding(
+        "clients", Verdict.GOOD, f"{file}: {with_secret} with a secret, {len(clients)} in all"
+    )
 
 
 async def _database(settings: Settings) -> Finding:

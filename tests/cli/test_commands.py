@@ -129,6 +129,28 @@ def test_doctor_finds_keys_that_can_not_be_used(keyturn: Run, tmp_path: Path) ->
     assert re.search(r"^problem +keys .*mine\.pem", examined.out, re.MULTILINE)
 
 
+def test_doctor_counts_the_clients_that_stand_in_the_file(keyturn: Run) -> None:
+    keyturn("clients", "add", "notes", "--introspect")
+    keyturn("clients", "add", "mobile", "--public")
+    counted = r"^ok +clients .*clients\.toml: 1 with a secret, 2 in all$"
+    assert re.search(counted, keyturn("doctor").out, re.MULTILINE)
+
+
+def test_doctor_finds_clients_that_a_start_would_refuse(
+    keyturn: Run, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    environment.setenv("KEYTURN_CLIENTS_FILE", "mine.toml")
+    missing = keyturn("doctor")
+    assert missing.code == 1
+    assert re.search(r"^problem +clients .*mine\.toml: there is no", missing.out, re.MULTILINE)
+    (tmp_path / "mine.toml").write_text("[clients.notes]\nsecret = 'in the clear'\n")
+    (tmp_path / "mine.toml").chmod(0o600)
+    malformed = keyturn("doctor")
+    assert malformed.code == 1
+    assert re.search(r"^problem +clients .*mine\.toml: .*notes", malformed.out, re.MULTILINE)
+    assert "in the clear" not in malformed.out
+
+
 def test_doctor_warns_of_weak_choices(keyturn: Run, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("KEYTURN_SECURE_COOKIES", "false")
     environment.setenv("KEYTURN_ACCESS_TTL", "2h")

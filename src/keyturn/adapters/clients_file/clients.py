@@ -53,21 +53,26 @@ class FileClients(Clients):
         Raises:
             ClientsFileError: it is malformed, open to others, or can't be read.
         """
-        if required and not path.exists():
-            raise ClientsFileError(f"{path}: there is no such file; keyturn clients add makes it")
-        self._clients = load_clients(path)
+        self._clients = load_clients(path, required=required)
 
     async def get(self, client_id: str) -> Client | None:
         return self._clients.get(client_id)
 
 
-def load_clients(path: Path) -> dict[str, Client]:
-    """Return the clients in a file by their ids, none if there is no such file.
+def load_clients(path: Path, *, required: bool = False) -> dict[str, Client]:
+    """Return the clients in a file by their ids.
+
+    Args:
+        path: a missing file holds no client.
+        required: whether a missing file is an error instead.
 
     Raises:
         ClientsFileError: it is malformed, open to others, or can't be read.
     """
-    return _parse(path, _read(path))
+    content = _read(path)
+    if required and not content and not path.exists():
+        raise ClientsFileError(f"{path}: there is no such file; keyturn clients add makes it")
+    return _parse(path, content)
 
 
 def add_client(
