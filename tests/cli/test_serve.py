@@ -98,6 +98,19 @@ def test_no_answer_names_the_server(served: str) -> None:
         assert "server" not in client.get("/health/live").headers
 
 
+def test_a_password_of_a_mebibyte_is_refused_on_a_connection_that_goes_on(served: str) -> None:
+    with client_of(served) as client:
+        address = (client.base_url.host, client.base_url.port or 80)
+    body = b'{"email": "ada@example.com", "password": "' + b"a" * 1024 * 1024 + b'"}'
+    head = "POST /v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(address, timeout=60) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with connection.makefile("rb") as answers:
+            told = answers.read()
+    assert re.findall(rb"HTTP/1.1 (\d+)", told) == [b"413", b"200"]
+
+
 def test_the_page_to_try_it_is_where_it_says(served: str) -> None:
     with client_of(served) as client:
         assert f"{client.base_url}/docs" in served

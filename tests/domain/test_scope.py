@@ -40,3 +40,11 @@ def test_a_refresh_may_narrow() -> None:
 def test_a_refresh_never_widens(granted: frozenset[str] | None, requested: frozenset[str]) -> None:
     with pytest.raises(InvalidScope):
         narrowed_scope(granted, requested, MAY)
+
+
+def test_a_scope_that_no_token_holds_is_refused() -> None:
+    long = frozenset(f"posts:{number:064}" for number in range(20))
+    with pytest.raises(InvalidScope):
+        granted_scope(long, long)
+    with pytest.raises(InvalidScope):
+        narrowed_scope(None, long, long)

@@ -177,7 +177,6 @@ class RefuseReason(StrEnum):
     WRONG_USER = "wrong_user"
     WRONG_CLIENT = "wrong_client"
     REVOKED = "revoked"
-    ADMINISTRATOR = "administrator"
     EXPIRED = "expired"
 
 

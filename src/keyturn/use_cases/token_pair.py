@@ -15,6 +15,12 @@ from keyturn.ports.tokens import TokenCodec
 REFRESH_AFTER = 0.8
 """The part of an access token's life after which a client should refresh."""
 
+MAX_TOLD = 3072
+"""Characters of the names of roles and permissions that an access token tells.
+
+A token is sent in a header, and servers take one of about 8 KiB.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
@@ -87,8 +93,7 @@ class TokenIssuer:
         expires_at = min(
             issued_at + self._policy.access_ttl, family.expires_at.replace(microsecond=0)
         )
-        tells_roles = self._claims_policy is not ClaimsPolicy.NONE
-        tells_permissions = self._claims_policy is ClaimsPolicy.ROLES_AND_PERMISSIONS
+        roles, permissions = _told(user, self._claims_policy)
         access_token = await self._codec.encode_access(
             AccessClaims(
                 token_id=self._ids.token_id(),
@@ -96,8 +101,8 @@ class TokenIssuer:
                 family_id=family.id,
                 client_id=family.client_id,
                 epoch=user.epoch,
-                roles=user.role_names if tells_roles else frozenset(),
-                permissions=user.permissions if tells_permissions else None,
+                roles=roles,
+                permissions=permissions,
                 scope=scope,
                 issued_at=issued_at,
                 expires_at=expires_at,
@@ -114,3 +119,21 @@ class TokenIssuer:
             refresh_expires_at=refresh_claims.expires_at,
             scope=scope,
         )
+
+
+def _told(user: User, policy: ClaimsPolicy) -> tuple[frozenset[str], frozenset[str] | None]:
+    """Return the roles and permissions that the token tells: fewer where they are too many for it.
+
+    What it does not tell is looked up where it is asked for, as under a policy that tells less.
+    """
+    roles, permissions = user.role_names, user.permissions
+    if policy is ClaimsPolicy.ROLES_AND_PERMISSIONS and _fit(*roles, *permissions):
+        return roles, permissions
+    if policy is not ClaimsPolicy.NONE and _fit(*roles):
+        return roles, None
+    return frozenset(), None
+
+
+def _fit(*names: str) -> bool:
+    # Each stands between quotes, with a comma.
+    return sum(len(name) + 3 for name in names) <= MAX_TOLD

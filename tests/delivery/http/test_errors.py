@@ -142,12 +142,12 @@ async def test_a_body_that_is_announced_too_large_is_refused_before_it_is_read(
         pieces += 1
         yield b" "
 
-    for length in ("65537", "9" * 5000):
+    for length, connection in (("65537", None), ("16777217", "close"), ("9" * 5000, "close")):
         answer = await client.post(
             "/v1/auth/login", content=body(), headers={"Content-Length": length}
         )
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
-        assert answer.headers["connection"] == "close"
+        assert answer.headers.get("connection") == connection
     assert pieces == 0
 
 

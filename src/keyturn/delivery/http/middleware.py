@@ -10,6 +10,10 @@ from keyturn.delivery.http.request_ids import request_id
 
 _log = logging.getLogger("keyturn.http")
 
+_READ_TO_THROW_AWAY = 16 * 1024 * 1024
+"""Bytes of a refused body that the server reads on: to a client that is still sending, a closed
+connection is an error, and the answer may be lost."""
+
 
 class DefaultHeadersMiddleware:
     """Names the request in every answer, and keeps caches and content sniffing away from it.
@@ -88,10 +92,10 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._announces_too_much(scope):
-            # The server need not read on only to throw it away.
-            refusal = error_answer(scope, BodyTooLarge(), {"Connection": "close"})
-            await refusal(scope, receive, send)
+        announced = _announced_length(scope)
+        if announced > self._max_bytes:
+            headers = {"Connection": "close"} if announced > _READ_TO_THROW_AWAY else {}
+            await error_answer(scope, BodyTooLarge(), headers)(scope, receive, send)
             return
         received = 0
 
@@ -106,13 +110,11 @@ class BodyLimitMiddleware:
 
         await self._app(scope, counted_receive, send)
 
-    def _announces_too_much(self, scope: Scope) -> bool:
-        for name, value in scope["headers"]:
+
+def _announced_length(scope: Scope) -> int:
+    """Return the length of the body as `Content-Length` has it, 0 without one."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
             # A number of that many digits is too large whatever it is, and slow to read.
-            if (
-                name == b"content-length"
-                and value.isdigit()
-                and (len(value) > 20 or int(value) > self._max_bytes)
-            ):
-                return True
-        return False
+            return int(value[:20])
+    return 0
