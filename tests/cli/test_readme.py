@@ -4,10 +4,24 @@ import asyncio
 import os
 import re
 import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+
+
+class Ended(Protocol):
+    code: int
+    out: str
+
+
+Run = Callable[..., Ended]
 
 
 def blocks(language: str) -> list[str]:
@@ -37,6 +51,47 @@ def test_the_unit_test_that_it_shows_passes() -> None:
     (test,) = (value for name, value in names.items() if name.startswith("test_"))
     assert callable(test)
     asyncio.run(test())
+
+
+def test_the_other_service_that_it_shows_knows_who_may_read(
+    keyturn: Run,
+    environment: pytest.MonkeyPatch,
+    serving: Callable[..., AbstractContextManager[str]],
+) -> None:
+    (shown,) = (block for block in blocks("python") if "TokenVerifier" in block)
+    environment.setenv("NO_PROXY", "*")
+    (command,) = re.findall(r"`keyturn (clients add .*)` prints the secret", README)
+    environment.setenv("NOTES_CLIENT_SECRET", keyturn(*command.split()).out.strip())
+
+    async def status_of(token: str, issuer: str) -> int:
+        names: dict[str, Any] = {}
+        with pytest.MonkeyPatch.context() as patch:
+            # For our own commands it would be a misspelt setting.
+            patch.setenv("KEYTURN_URL", issuer)
+            exec(shown, names)  # noqa: S102 - the README is ours
+        transport = httpx.ASGITransport(names["app"])
+        async with (
+            names["verifier"],
+            httpx.AsyncClient(transport=transport, base_url="https://notes.example") as notes,
+        ):
+            answer = await notes.get("/notes", headers={"Authorization": f"Bearer {token}"})
+            return answer.status_code
+
+    with serving() as banner:
+        address = re.search(r"http://127\.0\.0\.1:\d+", banner)
+        assert address is not None
+        ada = {"email": "ada@example.com", "password": "a passphrase of my own"}
+        assert httpx.post(f"{address[0]}/v1/auth/register", json=ada).status_code == 201
+
+        def log_in() -> str:
+            answer = httpx.post(f"{address[0]}/v1/auth/login", json=ada)
+            return str(answer.json()["access_token"])
+
+        assert asyncio.run(status_of(log_in(), address[0])) == 403
+        assert keyturn("roles", "define", "author", "notes:read").code == 0
+        assert keyturn("users", "set-roles", ada["email"], "user", "author").code == 0
+        assert asyncio.run(status_of(log_in(), address[0])) == 200
+        assert asyncio.run(status_of("nonsense", address[0])) == 401
 
 
 def test_every_page_that_it_names_is_there() -> None:
