@@ -29,10 +29,10 @@ class ShownNote(BaseModel):
 def create_app() -> FastAPI:
     """Return the service as the environment describes it.
 
-    `KEYTURN_URL` is where keyturn is, `NOTES_CLIENT_SECRET` what `keyturn clients add` printed.
+    `AUTH_URL` is where keyturn is, `NOTES_CLIENT_SECRET` what `keyturn clients add` printed.
     """
     verifier = TokenVerifier(
-        issuer=os.environ["KEYTURN_URL"],
+        issuer=os.environ["AUTH_URL"],
         audience="keyturn",
         revocations=RevocationFeed("notes", os.environ["NOTES_CLIENT_SECRET"]),
     )

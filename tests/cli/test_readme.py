@@ -67,7 +67,7 @@ def test_the_other_service_that_it_shows_knows_who_may_read(
         names: dict[str, Any] = {}
         with pytest.MonkeyPatch.context() as patch:
             # For our own commands it would be a misspelt setting.
-            patch.setenv("KEYTURN_URL", issuer)
+            patch.setenv("AUTH_URL", issuer)
             exec(shown, names)  # noqa: S102 - the README is ours
         transport = httpx.ASGITransport(names["app"])
         async with (

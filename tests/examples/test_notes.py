@@ -49,7 +49,7 @@ async def test_a_note_is_its_owners_alone() -> None:
 
 
 async def test_what_the_pages_show_protects_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEYTURN_URL", "https://auth.example.com")
+    monkeypatch.setenv("AUTH_URL", "https://auth.example.com")
     monkeypatch.setenv("NOTES_CLIENT_SECRET", "a secret")
     for page in ("examples/notes/README.md", "docs/verifier.md"):
         block = re.search(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
@@ -148,7 +148,7 @@ def _notes(folder: Path, keyturn_url: str, secret: str) -> Iterator[str]:
             env=os.environ
             | {
                 "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
-                "KEYTURN_URL": keyturn_url,
+                "AUTH_URL": keyturn_url,
                 "NOTES_CLIENT_SECRET": secret,
             },
             stdout=output,
