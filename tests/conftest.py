@@ -31,6 +31,16 @@ CHEAP_HASHES = {
 # What a test needs of SQLAlchemy is imported where it is needed: the core's tests do without.
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_set() -> Iterator[None]:
+    """`serve` tells its workers the issuer through the environment: no later test must see it."""
+    before = os.environ.copy()
+    yield
+    for name in os.environ.keys() - before.keys():
+        if name.startswith("KEYTURN_"):
+            del os.environ[name]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_set() -> Iterator[None]:
     """No setting comes from the environment that the tests happen to run in."""
