@@ -23,6 +23,7 @@ class TokenPair:
     Attributes:
         issued_at, expires_at, refresh_expires_at: aware UTC.
         scope: what the access token is limited to, None where it is not.
+        key_thumbprint: the key that both are bound to, None where they are not.
     """
 
     access_token: Secret
@@ -33,6 +34,7 @@ class TokenPair:
     expires_at: datetime
     refresh_expires_at: datetime
     scope: frozenset[str] | None
+    key_thumbprint: str | None
 
     @property
     def expires_in(self) -> int:
@@ -101,6 +103,7 @@ class TokenIssuer:
                 scope=scope,
                 issued_at=issued_at,
                 expires_at=expires_at,
+                key_thumbprint=family.key_thumbprint,
             )
         )
         refresh_claims = family.live_refresh_claims()
@@ -113,4 +116,5 @@ class TokenIssuer:
             expires_at=expires_at,
             refresh_expires_at=refresh_claims.expires_at,
             scope=scope,
+            key_thumbprint=family.key_thumbprint,
         )
