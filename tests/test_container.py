@@ -229,3 +229,13 @@ def client_of(app: FastAPI) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="https://auth.example.com"
     )
+
+
+@pytest.mark.parametrize(("dpop", "takes_proofs"), [("off", False), ("on", True), ("nonce", True)])
+async def test_proofs_are_taken_only_where_the_setting_says_so(
+    container: Container, dpop: str, takes_proofs: bool
+) -> None:
+    settings = container.settings().model_copy(update={"dpop": dpop})
+    container.settings.override(settings)
+    assert (await container.check_proof().nonce() is not None) is takes_proofs
+    assert container.http_options().dpop is takes_proofs

@@ -16,6 +16,7 @@ from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.followed_keys import FollowedKeys
 from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
 from keyturn.adapters.pyjwt.key_rotation import KeyRotation
+from keyturn.adapters.pyjwt.proofs import PyJwtProofChecker
 from keyturn.adapters.redis.revocations import RedisRevocationList
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
@@ -37,6 +38,7 @@ from keyturn.use_cases.authenticate_access import AuthenticateAccess
 from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
 from keyturn.use_cases.change_user import ChangeUser
+from keyturn.use_cases.check_proof import CheckProof
 from keyturn.use_cases.define_role import DefineRole
 from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
@@ -78,6 +80,10 @@ def _followed_list(redis_url: SecretStr | None, database: Database, clock: Clock
 def _feed(followed: RevocationList) -> RevocationFeed | None:
     """Return what a unit of work tells its revocations besides the database."""
     return followed if isinstance(followed, RedisRevocationList) else None
+
+
+def _if_taken(settings: Settings, proofs: PyJwtProofChecker) -> PyJwtProofChecker | None:
+    return proofs if settings.takes_proofs else None
 
 
 class Container(containers.DeclarativeContainer):
@@ -158,6 +164,10 @@ class Container(containers.DeclarativeContainer):
         audience=settings.provided.audience,
     )
 
+    proofs = providers.Singleton(
+        PyJwtProofChecker, keys, asks_for_nonce=settings.provided.asks_for_nonce
+    )
+
     # Use-cases, and the two things that they share.
     new_password_rules = providers.Singleton(NewPasswordRules, password_policy, blocklist)
     tokens = providers.Singleton(
@@ -189,7 +199,16 @@ class Container(containers.DeclarativeContainer):
     revoke_all_families = providers.Singleton(
         RevokeAllFamilies, unit_of_work.provider, clock, ids, session_policy
     )
-    authenticate_access = providers.Singleton(AuthenticateAccess, codec, revocations, clock)
+    authenticate_access = providers.Singleton(
+        AuthenticateAccess,
+        codec,
+        revocations,
+        clock,
+        providers.Callable(_if_taken, settings, proofs),
+    )
+    check_proof = providers.Singleton(
+        CheckProof, providers.Callable(_if_taken, settings, proofs), clock
+    )
     load_user = providers.Singleton(LoadUser, unit_of_work.provider)
     update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock, ids)
     change_password = providers.Singleton(
@@ -275,6 +294,7 @@ class Container(containers.DeclarativeContainer):
         password_grant=settings.provided.password_grant,
         issuer=settings.provided.issuer,
         audience=settings.provided.audience,
+        dpop=settings.provided.takes_proofs,
         max_body_bytes=settings.provided.max_body_bytes,
     )
     services = providers.Singleton(
@@ -303,6 +323,7 @@ class Container(containers.DeclarativeContainer):
         introspect_token=introspect_token,
         revoke_token=revoke_token,
         list_revocations=list_revocations,
+        check_proof=check_proof,
         readiness=providers.Dict(
             database=database.provided.ping,
             migrations=providers.Callable(partial, require_newest_schema, database),

@@ -179,6 +179,11 @@ class Settings(BaseSettings):
     password_grant: bool = Field(
         default=True, description="whether /oauth/token takes grant_type=password"
     )
+    dpop: Literal["off", "on", "nonce"] = Field(
+        default="off",
+        description="whether tokens can be bound to a client's key: off, on, or nonce, "
+        "which asks each proof for one",
+    )
     argon2_time_cost: int = Field(default=3, ge=1, le=100, description="passes over the memory")
     argon2_memory_kib: int = Field(
         default=65536, ge=1024, le=4194304, description="memory of one password hash"
@@ -374,6 +379,16 @@ class Settings(BaseSettings):
     def password_policy(self) -> PasswordPolicy:
         """Return which passwords are accepted."""
         return PasswordPolicy(min_length=self.password_min_length)
+
+    @property
+    def takes_proofs(self) -> bool:
+        """Whether tokens can be bound to a client's key."""
+        return self.dpop != "off"
+
+    @property
+    def asks_for_nonce(self) -> bool:
+        """Whether a proof of that key must hold a nonce of the service."""
+        return self.dpop == "nonce"
 
     @property
     def embedded_database(self) -> Path:

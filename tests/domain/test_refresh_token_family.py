@@ -62,6 +62,17 @@ def test_the_live_token_rotates() -> None:
     assert decide(family(), present(family(), token(1)), NOW, POLICY) == Rotate()
 
 
+def test_a_bound_family_takes_no_token_without_its_key_and_does_not_end() -> None:
+    bound = replace(rotated_family(), key_thumbprint="the key")
+    for token_id in (token(1), token(2), token(9)):
+        for key in (None, "another key"):
+            presented = replace(present(bound, token_id), key_thumbprint=key)
+            refused = decide(bound, presented, NOW + POLICY.grace, POLICY)
+            assert refused == Refuse(RefuseReason.WRONG_KEY)
+    presented = replace(present(bound, token(2)), key_thumbprint="the key")
+    assert decide(bound, presented, NOW, POLICY) == Rotate()
+
+
 def test_the_live_token_rotates_until_the_idle_expiry() -> None:
     live = family()
     presented = present(live, live.current)

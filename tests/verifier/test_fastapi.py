@@ -124,7 +124,7 @@ async def test_what_is_demanded_must_be_in_the_token(
 async def test_a_verifier_that_can_not_tell_is_a_503(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: object, access_token: Secret) -> Principal:
+    async def fail(_: object, access_token: Secret, proof: object) -> Principal:
         raise KeysUnavailable
 
     monkeypatch.setattr(StaticTokenVerifier, "authenticate", fail)

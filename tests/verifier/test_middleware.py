@@ -80,7 +80,7 @@ async def test_a_refusal_of_a_head_request_has_no_body(client: httpx.AsyncClient
 async def test_a_verifier_that_can_not_tell_is_a_503(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(_: object, access_token: Secret) -> Principal:
+    async def fail(_: object, access_token: Secret, proof: object) -> Principal:
         raise KeysUnavailable
 
     monkeypatch.setattr(StaticTokenVerifier, "authenticate", fail)

@@ -15,6 +15,8 @@ class AccessClaims:
         roles: role names; empty under the policy `none`.
         permissions: None where the policy does not put them into the token.
         scope: None where the token is not limited to a part of the user's permissions.
+        key_thumbprint: the key (RFC 7638) that whoever presents the token must prove to hold,
+            None where the token is good for any bearer (RFC 9449 §6.1).
         issued_at, expires_at: aware UTC, whole seconds.
     """
 
@@ -28,6 +30,7 @@ class AccessClaims:
     scope: frozenset[str] | None
     issued_at: datetime
     expires_at: datetime
+    key_thumbprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

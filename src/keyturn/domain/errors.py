@@ -7,6 +7,8 @@ KeyturnError
 │   ├── InvalidCredentials       invalid_credentials       wrong e-mail or password, or disabled
 │   ├── InvalidAccessToken       invalid_token             the access token is not good
 │   ├── InvalidRefreshToken      invalid_refresh_token     the refresh token is not good
+│   ├── InvalidProof             invalid_dpop_proof        the proof of a key is not good
+│   ├── ProofNonceRequired       use_dpop_nonce            it lacks a fresh nonce
 │   └── InvalidClient            invalid_client            an OAuth client is not who it says
 ├── PermissionDenied             insufficient_scope
 ├── ClientNotAllowed             unauthorized_client       an OAuth client may not do this
@@ -33,6 +35,7 @@ KeyturnError
 │   ├── RevocationsUnknown       revocations_unknown
 │   ├── SigningUnavailable       signing_unavailable
 │   ├── HashingBusy              hashing_busy
+│   ├── ProofsBusy               proofs_busy
 │   └── Contention               contention
 └── StaleWrite                   (never leaves a use-case)
     ├── StaleUser                stale_user
@@ -92,6 +95,20 @@ class InvalidRefreshToken(AuthenticationFailed):
 
     code = "invalid_refresh_token"
     message = "The refresh token is invalid, expired or revoked."
+
+
+class InvalidProof(AuthenticationFailed):
+    """The DPoP proof is missing, malformed, forged, too old, used before or for something else."""
+
+    code = "invalid_dpop_proof"
+    message = "The DPoP proof is missing, invalid, too old, used before or for another request."
+
+
+class ProofNonceRequired(AuthenticationFailed):
+    """The DPoP proof is good but for the nonce: it has none, or an old one (RFC 9449 §8)."""
+
+    code = "use_dpop_nonce"
+    message = "The DPoP proof must hold the nonce that this answer comes with."
 
 
 class InvalidClient(AuthenticationFailed):
@@ -275,6 +292,14 @@ class HashingBusy(Unavailable):
 
     code = "hashing_busy"
     message = "Too many logins at once; try again in a moment."
+
+
+class ProofsBusy(Unavailable):
+    """More DPoP proofs than can be remembered arrive at once, so none is known to be new."""
+
+    code = "proofs_busy"
+    message = "Too many DPoP proofs at once; try again in a moment."
+    retry_after = 30
 
 
 class Contention(Unavailable):

@@ -60,6 +60,8 @@ class RefreshTokenFamily:
         rotated_at: the login or the last rotation; the grace window counts from here.
         expires_at: idle expiry, moved by each rotation, never past `absolute_expires_at`.
         absolute_expires_at: set at login, moved by nothing.
+        key_thumbprint: the key (RFC 7638) that a refresh must prove to hold, None where none is
+            asked for (RFC 9449 §5); set at login, moved by nothing.
     """
 
     id: FamilyId
@@ -76,6 +78,7 @@ class RefreshTokenFamily:
     absolute_expires_at: datetime
     revoked_at: datetime | None
     revoke_reason: RevokeReason | None
+    key_thumbprint: str | None = None
 
     @staticmethod
     def start(
@@ -88,6 +91,7 @@ class RefreshTokenFamily:
         device: Device,
         now: datetime,
         policy: SessionPolicy,
+        key_thumbprint: str | None = None,
     ) -> "RefreshTokenFamily":
         """Return the family of a login at `now`, with `token_id` as its live token."""
         return RefreshTokenFamily(
@@ -105,6 +109,7 @@ class RefreshTokenFamily:
             absolute_expires_at=now + policy.absolute_ttl,
             revoked_at=None,
             revoke_reason=None,
+            key_thumbprint=key_thumbprint,
         )
 
     def is_live(self, now: datetime) -> bool:
@@ -176,6 +181,7 @@ class RefuseReason(StrEnum):
     UNKNOWN = "unknown"
     WRONG_USER = "wrong_user"
     WRONG_CLIENT = "wrong_client"
+    WRONG_KEY = "wrong_key"
     REVOKED = "revoked"
     EXPIRED = "expired"
 
@@ -192,12 +198,17 @@ Decision = Rotate | Replay | Reuse | Refuse
 
 @dataclass(frozen=True, slots=True)
 class PresentedToken:
-    """A refresh token whose signature held, and the client that presents it."""
+    """A refresh token whose signature held, and the client that presents it.
+
+    Attributes:
+        key_thumbprint: the key that the client has proved to hold, None for no proof.
+    """
 
     family_id: FamilyId
     user_id: UserId
     token_id: TokenId
     client_id: str
+    key_thumbprint: str | None = None
 
 
 def decide(
@@ -225,6 +236,9 @@ def decide(
         return Refuse(RefuseReason.WRONG_USER)
     if family.client_id != presented.client_id:
         return Refuse(RefuseReason.WRONG_CLIENT)
+    # Before all that could end the session: a copy without the key does no harm either way.
+    if family.key_thumbprint is not None and family.key_thumbprint != presented.key_thumbprint:
+        return Refuse(RefuseReason.WRONG_KEY)
     if family.revoked_at is not None:
         return Refuse(RefuseReason.REVOKED)
     if not family.is_live(now):

@@ -56,6 +56,7 @@ def make_family(
     device: Device | None = None,
     started_at: datetime = START,
     policy: SessionPolicy | None = None,
+    key_thumbprint: str | None = None,
 ) -> RefreshTokenFamily:
     """Return a session of `user` that was never refreshed.
 
@@ -72,6 +73,7 @@ def make_family(
         device=device or Device(),
         now=started_at,
         policy=policy or SessionPolicy(),
+        key_thumbprint=key_thumbprint,
     )
 
 

@@ -103,6 +103,12 @@ class TokenCodecContract:
         token = await codec.encode_access(claims)
         assert codec.decode_access(token, ISSUED_AT) == claims
 
+    async def test_a_bound_access_token_names_its_key(self, codec: TokenCodec) -> None:
+        """The thumbprint of the key comes back (RFC 9449 §6.1)."""
+        claims = replace(ACCESS, key_thumbprint="0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I")
+        token = await codec.encode_access(claims)
+        assert codec.decode_access(token, ISSUED_AT) == claims
+
     async def test_a_refresh_token_gives_back_its_claims(self, codec: TokenCodec) -> None:
         """What went in comes out, to the last claim."""
         token = await codec.encode_refresh(REFRESH)

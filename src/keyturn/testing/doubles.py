@@ -98,6 +98,7 @@ class OpaqueTokenCodec(TokenCodec):
                 "scope": _listed(claims.scope),
                 "iat": _seconds(claims.issued_at),
                 "exp": _seconds(claims.expires_at),
+                "jkt": claims.key_thumbprint,
             }
         )
 
@@ -136,6 +137,7 @@ class OpaqueTokenCodec(TokenCodec):
             scope=_as_set(claims["scope"]),
             issued_at=_moment(claims["iat"]),
             expires_at=_moment(claims["exp"]),
+            key_thumbprint=None if claims["jkt"] is None else str(claims["jkt"]),
         )
 
     def decode_refresh(self, token: Secret) -> RefreshClaims:

@@ -15,6 +15,7 @@ from keyturn.domain.user import User, UserStatus
 from keyturn.ports.clients import Clients
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
+from keyturn.ports.proofs import ProofChecker
 from keyturn.ports.revocations import RevocationList
 from keyturn.ports.system import IdGenerator
 from keyturn.ports.tokens import TokenCodec
@@ -30,6 +31,7 @@ from keyturn.use_cases.authenticate_access import AuthenticateAccess
 from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
 from keyturn.use_cases.change_user import ChangeUser
+from keyturn.use_cases.check_proof import CheckProof
 from keyturn.use_cases.define_role import DefineRole
 from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
@@ -99,6 +101,7 @@ class InMemoryKeyturn:
         codec: TokenCodec | None = None,
         blocklist: PasswordBlocklist | None = None,
         clients: Clients | None = None,
+        proofs: ProofChecker | None = None,
         session_policy: SessionPolicy | None = None,
         password_policy: PasswordPolicy | None = None,
         max_staleness: timedelta = timedelta(days=36_500),
@@ -149,7 +152,10 @@ class InMemoryKeyturn:
         self.assign_roles = AssignRoles(*change)
         self.define_role = DefineRole(*change)
         self.delete_role = DeleteRole(*change)
-        self.authenticate_access = AuthenticateAccess(self.codec, self.revocations, self.clock)
+        self.authenticate_access = AuthenticateAccess(
+            self.codec, self.revocations, self.clock, proofs
+        )
+        self.check_proof = CheckProof(proofs, self.clock)
         self.authenticate_client = AuthenticateClient(clients or MemoryClients())
         self.introspect_token = IntrospectToken(
             self.unit_of_work, self.codec, self.revocations, self.clock

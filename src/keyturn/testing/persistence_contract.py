@@ -482,6 +482,7 @@ class UnitOfWorkContract:
                 id="on a rogue device",
             ),
             pytest.param(make_family(make_user(), device=Device("", "", "")), id="empty texts"),
+            pytest.param(make_family(make_user(), key_thumbprint="A" * 43), id="bound to a key"),
             pytest.param(rotate(rotate(make_family(make_user())), at=NOW), id="rotated"),
             pytest.param(
                 replace(

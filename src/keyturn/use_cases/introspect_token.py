@@ -34,6 +34,7 @@ class ActiveToken:
         roles: what the user has, empty where the token is limited to a scope.
         permissions: what the token is good for: the user's permissions, within its scope.
         issued_at, expires_at: aware UTC.
+        key_thumbprint: the key that it is bound to, None for none: whoever asks must see a proof.
     """
 
     kind: TokenKind
@@ -45,6 +46,7 @@ class ActiveToken:
     permissions: frozenset[str]
     issued_at: datetime
     expires_at: datetime
+    key_thumbprint: str | None
 
 
 class IntrospectToken:
@@ -115,6 +117,7 @@ class IntrospectToken:
             permissions=_within(claims.scope, user.permissions),
             issued_at=claims.issued_at,
             expires_at=claims.expires_at,
+            key_thumbprint=claims.key_thumbprint,
         )
 
     async def _refresh(self, token: Secret, now: datetime) -> ActiveToken | None:
@@ -141,6 +144,7 @@ class IntrospectToken:
             permissions=_within(family.scope, user.permissions),
             issued_at=claims.issued_at,
             expires_at=claims.expires_at,
+            key_thumbprint=family.key_thumbprint,
         )
 
 

@@ -25,7 +25,11 @@ from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
 
 @dataclass(frozen=True, slots=True)
 class LoginUserCommand:
-    """Who logs in, from where, and for what."""
+    """Who logs in, from where, and for what.
+
+    Attributes:
+        key_thumbprint: the key that the session is bound to, None for none.
+    """
 
     email: str
     password: Secret
@@ -33,6 +37,7 @@ class LoginUserCommand:
     origin: Origin = field(default_factory=Origin)
     client_id: str = DEFAULT_CLIENT_ID
     scope: Scope = None
+    key_thumbprint: str | None = None
 
 
 class LoginUser:
@@ -123,6 +128,7 @@ class LoginUser:
             device=Device(command.device_name, command.origin.user_agent, command.origin.ip),
             now=now,
             policy=self._session_policy,
+            key_thumbprint=command.key_thumbprint,
         )
         async with self._unit_of_work() as uow:
             live = await uow.families.list_live(user.id, now)

@@ -31,12 +31,17 @@ from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
 
 @dataclass(frozen=True, slots=True)
 class RotateRefreshCommand:
-    """The refresh token, who presents it, and from where."""
+    """The refresh token, who presents it, and from where.
+
+    Attributes:
+        key_thumbprint: the key that the client has proved to hold, None for no proof.
+    """
 
     refresh_token: Secret
     origin: Origin = field(default_factory=Origin)
     client_id: str = DEFAULT_CLIENT_ID
     scope: Scope = None
+    key_thumbprint: str | None = None
 
 
 class RefreshOutcome(StrEnum):
@@ -90,6 +95,7 @@ class RotateRefresh:
             user_id=claims.user_id,
             token_id=claims.token_id,
             client_id=command.client_id,
+            key_thumbprint=command.key_thumbprint,
         )
         for _ in range(MAX_ATTEMPTS):
             try:

@@ -29,6 +29,7 @@ class TokenPair:
     Attributes:
         issued_at, expires_at, refresh_expires_at: aware UTC.
         scope: what the access token is limited to, None where it is not.
+        key_thumbprint: the key that both are bound to, None where they are not.
     """
 
     access_token: Secret
@@ -39,6 +40,7 @@ class TokenPair:
     expires_at: datetime
     refresh_expires_at: datetime
     scope: frozenset[str] | None
+    key_thumbprint: str | None
 
     @property
     def expires_in(self) -> int:
@@ -106,6 +108,7 @@ class TokenIssuer:
                 scope=scope,
                 issued_at=issued_at,
                 expires_at=expires_at,
+                key_thumbprint=family.key_thumbprint,
             )
         )
         refresh_claims = family.live_refresh_claims()
@@ -118,6 +121,7 @@ class TokenIssuer:
             expires_at=expires_at,
             refresh_expires_at=refresh_claims.expires_at,
             scope=scope,
+            key_thumbprint=family.key_thumbprint,
         )
 
 

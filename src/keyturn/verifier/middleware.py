@@ -68,12 +68,17 @@ class AccessTokenMiddleware:
         await self._app(scope, receive, send)
 
     async def _principal(self, scope: Scope) -> Principal | None:
-        token = presented_access_token(scope)
-        if token is not None:
-            return await self._verifier.authenticate(token)
+        presented = presented_access_token(scope, _url_of)
+        if presented is not None:
+            return await self._verifier.authenticate(presented.token, presented.proof)
         if self._is_public(scope["path"]):
             return None
         raise AuthenticationRequired
+
+
+def _url_of(_: Scope) -> str:
+    # A verifier takes no proof, whatever it was made for.
+    return ""
 
 
 async def _refuse(scope: Scope, send: Send, error: KeyturnError) -> None:

@@ -21,6 +21,7 @@ from keyturn.delivery.background.repetition import Repetition
 from keyturn.delivery.http.services import AccessChecks
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
+from keyturn.ports.proofs import Proof
 from keyturn.ports.revocations import RevocationList, RevocationPage
 from keyturn.ports.system import Clock
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
@@ -43,8 +44,13 @@ class _TokenChecks(AccessChecks):
     def __init__(self, authenticate_access: AuthenticateAccess) -> None:
         self._authenticate_access = authenticate_access
 
-    async def authenticate(self, access_token: Secret | str) -> Principal:
+    async def authenticate(
+        self, access_token: Secret | str, proof: Proof | None = None
+    ) -> Principal:
         """Return the caller.
+
+        Args:
+            proof: none is good here: a token that is bound to a key is refused, with or without.
 
         Raises:
             InvalidAccessToken: the token is malformed, forged, expired, revoked or of another kind.
@@ -53,7 +59,7 @@ class _TokenChecks(AccessChecks):
         """
         if isinstance(access_token, str):
             access_token = Secret(access_token)
-        return self._authenticate_access.execute(access_token)
+        return self._authenticate_access.execute(access_token, proof)
 
     async def resolve_rights(self, principal: Principal) -> Principal:
         """Return the caller as the token has it: what it does not tell, the caller lacks here."""
@@ -160,7 +166,9 @@ class TokenVerifier(_TokenChecks):
         super().__init__(AuthenticateAccess(reader, replica, clock))
         self._open = AsyncExitStack()
 
-    async def authenticate(self, access_token: Secret | str) -> Principal:
+    async def authenticate(
+        self, access_token: Secret | str, proof: Proof | None = None
+    ) -> Principal:
         """Return the caller.
 
         No I/O, but for a token that names a key which is not known: then the keys are fetched, at
@@ -172,11 +180,11 @@ class TokenVerifier(_TokenChecks):
             RevocationsUnknown: nobody can tell at the moment whether the token is revoked.
         """
         try:
-            return await super().authenticate(access_token)
+            return await super().authenticate(access_token, proof)
         except UnknownKey:
             pass
         await self._keys.look_again()
-        return await super().authenticate(access_token)
+        return await super().authenticate(access_token, proof)
 
     async def check(self) -> None:
         """Return if tokens can be checked, for a health check of your own.

@@ -56,6 +56,7 @@ def services() -> Callable[..., Services]:
             introspect_token=keyturn.introspect_token,
             revoke_token=keyturn.revoke_token,
             list_revocations=keyturn.list_revocations,
+            check_proof=keyturn.check_proof,
             readiness=readiness or {},
         )
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from keyturn.adapters.pyjwt.compact_jws import RejectedToken
 from keyturn.adapters.pyjwt.key_ring import TokenKeys
 from keyturn.adapters.pyjwt.signed_claims import (
+    Claims,
     expect,
     is_list_of_texts,
     moment,
@@ -86,4 +87,13 @@ class PyJwtAccessTokenReader(AccessTokenReader):
             scope=None if scope is None else frozenset(scope.split(" ") if scope else ()),
             issued_at=issued_at,
             expires_at=expires_at,
+            key_thumbprint=_key_thumbprint(claims) if "cnf" in claims else None,
         )
+
+
+def _key_thumbprint(claims: Claims) -> str:
+    # A confirmation of a kind unknown here must not make a bound token one for any bearer.
+    confirmation = claims["cnf"]
+    if not isinstance(confirmation, dict) or confirmation.keys() != {"jkt"}:
+        raise RejectedToken
+    return text(confirmation, "jkt")

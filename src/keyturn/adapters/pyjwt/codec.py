@@ -70,6 +70,8 @@ class PyJwtCodec(TokenCodec):
             payload["permissions"] = sorted(claims.permissions)
         if claims.scope is not None:
             payload["scope"] = _joined(claims.scope)
+        if claims.key_thumbprint is not None:
+            payload["cnf"] = {"jkt": claims.key_thumbprint}
         return await self._sign(payload, ACCESS_TYP)
 
     async def encode_refresh(self, claims: RefreshClaims) -> Secret:

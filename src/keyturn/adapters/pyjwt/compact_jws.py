@@ -10,7 +10,7 @@ import binascii
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Never, TypeGuard
+from typing import NamedTuple, Never, TypeGuard
 
 from keyturn.adapters.pyjwt.key_ring import VerificationKey
 from keyturn.ports.tokens import TokenSigner
@@ -37,6 +37,18 @@ class SignedPayload:
     payload: bytes
 
 
+class CompactParts(NamedTuple):
+    """The parts of a compact JWS; not to be believed before the signature is verified."""
+
+    header: dict[str, object]
+    signing_input: bytes
+    signature: bytes
+
+    def payload(self) -> bytes:
+        """Return the payload, decoded."""
+        return _decode(self.signing_input.partition(b".")[2].decode())
+
+
 async def sign(payload: bytes, typ: str, signer: TokenSigner) -> str:
     """Return the compact JWS of `payload`.
 
@@ -59,10 +71,8 @@ def verify(token: str, find_key: Callable[[str], VerificationKey | None]) -> Sig
     Raises:
         RejectedToken: for everything else, whatever it is.
     """
-    if len(token) > MAX_TOKEN_LENGTH or not token.isascii() or token.count(".") != 2:
-        raise RejectedToken
-    encoded_header, encoded_payload, encoded_signature = token.split(".")
-    header = read_json_object(_decode(encoded_header))
+    parts = split(token)
+    header = parts.header
     if not header.keys() <= _OUR_HEADER:
         raise RejectedToken
     kid, typ = header.get("kid"), header.get("typ")
@@ -71,10 +81,22 @@ def verify(token: str, find_key: Callable[[str], VerificationKey | None]) -> Sig
         raise RejectedToken
     if not (typ is None or isinstance(typ, str)):
         raise RejectedToken
-    signing_input = f"{encoded_header}.{encoded_payload}".encode()
-    if not key.verifies(signing_input, _decode(encoded_signature)):
+    if not key.verifies(parts.signing_input, parts.signature):
         raise RejectedToken
-    return SignedPayload(typ, _decode(encoded_payload))
+    return SignedPayload(typ, parts.payload())
+
+
+def split(token: str) -> CompactParts:
+    """Return the parts of a compact JWS, of which nothing has been verified.
+
+    Raises:
+        RejectedToken: it is too long or none.
+    """
+    if len(token) > MAX_TOKEN_LENGTH or not token.isascii() or token.count(".") != 2:
+        raise RejectedToken
+    signing_input, _, signature = token.rpartition(".")
+    header = read_json_object(_decode(signing_input.partition(".")[0]))
+    return CompactParts(header, signing_input.encode(), _decode(signature))
 
 
 def read_json_object(text: bytes) -> dict[str, object]:

@@ -32,6 +32,7 @@ _FAMILY_COLUMNS = (
     _row.absolute_expires_at,
     _row.revoked_at,
     _row.revoke_reason,
+    _row.key_thumbprint,
 )
 
 _now = bindparam("now", type_=UtcTimestamp)
@@ -85,6 +86,7 @@ def _to_family(row: SqlRow) -> RefreshTokenFamily:
         absolute_expires_at,
         revoked_at,
         revoke_reason,
+        key_thumbprint,
     ) = row
     return RefreshTokenFamily(
         id=family_id,
@@ -101,6 +103,7 @@ def _to_family(row: SqlRow) -> RefreshTokenFamily:
         absolute_expires_at=absolute_expires_at,
         revoked_at=revoked_at,
         revoke_reason=None if revoke_reason is None else RevokeReason(revoke_reason),
+        key_thumbprint=key_thumbprint,
     )
 
 
@@ -150,6 +153,7 @@ class SqlFamilyRepository(FamilyRepository):
             "absolute_expires_at": family.absolute_expires_at,
             "revoked_at": family.revoked_at,
             "revoke_reason": family.revoke_reason,
+            "key_thumbprint": family.key_thumbprint,
         }
 
         def apply(connection: Connection) -> None:

@@ -115,6 +115,8 @@ refresh_tokens = Table(
     Column("absolute_expires_at", UtcTimestamp, nullable=False),
     Column("revoked_at", UtcTimestamp),
     Column("revoke_reason", Text),
+    # NULL: any bearer of the token may refresh.
+    Column("key_thumbprint", Text),
     # No index on what a rotation changes, and room on the page for the new version of the row:
     # together they make a rotation a heap-only update on PostgreSQL.
     Index(None, "user_id"),

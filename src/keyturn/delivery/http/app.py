@@ -135,8 +135,14 @@ def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> l
             allow_origins=options.allowed_origins,
             allow_credentials=True,
             allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
-            allow_headers=("Authorization", "Content-Type", "X-Requested-With", "X-Request-ID"),
-            expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate"),
+            allow_headers=(
+                "Authorization",
+                "Content-Type",
+                "DPoP",
+                "X-Requested-With",
+                "X-Request-ID",
+            ),
+            expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate", "DPoP-Nonce"),
         )
         stack.insert(1, cors)
     if observers:

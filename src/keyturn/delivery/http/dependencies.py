@@ -12,12 +12,14 @@ async def notes(principal: CurrentPrincipal) -> list[Note]: ...
 
 from ipaddress import ip_address
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Depends, Request
 from fastapi.openapi.models import OAuth2, OAuthFlowPassword, OAuthFlows
 from fastapi.security.base import SecurityBase
+from starlette.types import Scope
 
-from keyturn.delivery.http.bearer import presented_access_token
+from keyturn.delivery.http.bearer import presented_access_token, presented_proof
 from keyturn.delivery.http.observation import note_subject
 from keyturn.delivery.http.request_ids import request_id
 from keyturn.delivery.http.services import AccessChecks, HttpOptions, Services
@@ -47,17 +49,42 @@ def options_of(request: Request) -> HttpOptions:
     return options
 
 
+def url_for_clients(scope: Scope) -> str:
+    """Return where clients find what a request asks for, without the query.
+
+    In the service itself the issuer says so, whatever `Host` header comes along. An app of your
+    own is believed to be where its server and trusted proxies say that it is.
+    """
+    options: HttpOptions | None = getattr(scope["app"].state, "keyturn_http", None)
+    if options is None:
+        return str(Request(scope).url.replace(query=""))
+    path: str = scope["path"]
+    return options.url(quote(path.removeprefix(scope.get("root_path", ""))))
+
+
+def key_thumbprint_of(request: Request) -> str | None:
+    """Return the key that the client proves to hold, to bind tokens to it; None for no proof.
+
+    Raises:
+        InvalidProof: the proof is not good, or lacks a nonce that is asked for.
+        ProofsBusy: more proofs than can be remembered arrive at once.
+    """
+    proof = presented_proof(request.scope, url_for_clients)
+    return None if proof is None else services_of(request).check_proof.execute(proof)
+
+
 async def principal_of(request: Request) -> Principal | None:
     """Return the verified caller, None if nothing was presented.
 
     Raises:
         InvalidAccessToken: what was presented is not good.
+        InvalidProof: the proof that came with it is not good.
         RevocationsUnknown: nobody can tell at the moment whether it is revoked.
     """
-    token = presented_access_token(request.scope)
-    if token is None:
+    presented = presented_access_token(request.scope, url_for_clients)
+    if presented is None:
         return None
-    principal = await access_checks_of(request).authenticate(token)
+    principal = await access_checks_of(request).authenticate(presented.token, presented.proof)
     note_subject(request.scope, principal.user_id)
     return principal
 

@@ -16,8 +16,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from keyturn.delivery.http.bearer import challenge
+from keyturn.delivery.http.bearer import challenge, dpop_challenge, uses_dpop
 from keyturn.delivery.http.request_ids import request_id
+from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.domain.errors import (
     AuthenticationRequired,
     ClientNotAllowed,
@@ -29,6 +30,7 @@ from keyturn.domain.errors import (
     InvalidCredentials,
     InvalidEmail,
     InvalidInput,
+    InvalidProof,
     InvalidRefreshToken,
     InvalidRole,
     InvalidScope,
@@ -39,6 +41,8 @@ from keyturn.domain.errors import (
     PasswordTooLong,
     PasswordTooShort,
     PermissionDenied,
+    ProofNonceRequired,
+    ProofsBusy,
     RevocationsUnknown,
     RoleNotFound,
     RoleProtected,
@@ -197,6 +201,18 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
         {"WWW-Authenticate": challenge(InvalidRefreshToken)},
         oauth=OAuthAnswer(400, "invalid_grant"),
     ),
+    InvalidProof: HttpError(
+        401,
+        "Invalid DPoP proof",
+        {"WWW-Authenticate": dpop_challenge(InvalidProof, InvalidProof.code)},
+        oauth=OAuthAnswer(400, "invalid_dpop_proof"),
+    ),
+    ProofNonceRequired: HttpError(
+        401,
+        "DPoP nonce required",
+        {"WWW-Authenticate": dpop_challenge(ProofNonceRequired, ProofNonceRequired.code)},
+        oauth=OAuthAnswer(400, "use_dpop_nonce"),
+    ),
     InvalidClient: HttpError(
         401,
         "Invalid client",
@@ -237,6 +253,7 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     RevocationsUnknown: _TRY_AGAIN,
     SigningUnavailable: _TRY_AGAIN,
     HashingBusy: _TRY_AGAIN,
+    ProofsBusy: _TRY_AGAIN,
     Contention: _TRY_AGAIN,
     # No use-case lets these out; if one did, trying again would still be the right thing.
     StaleUser: _TRY_AGAIN,
@@ -282,6 +299,8 @@ def error_answer(
     """
     told = http_error(type(error))
     headers = {**error_headers(type(error), oauth=_is_oauth(scope)), **(headers or {})}
+    if "WWW-Authenticate" in headers and _takes_proofs(scope):
+        headers["WWW-Authenticate"] = _challenge(scope, type(error), headers["WWW-Authenticate"])
     if _is_oauth(scope):
         return JSONResponse(
             {"error": told.oauth.error, "error_description": error.detail},
@@ -332,6 +351,24 @@ def call_field(scope: Scope, name: str, in_request: str) -> None:
     scope.setdefault("keyturn.fields", {})[name] = in_request
 
 
+def _takes_proofs(scope: Scope) -> bool:
+    options: HttpOptions | None = (
+        getattr(scope["app"].state, "keyturn_http", None) if "app" in scope else None
+    )
+    return options is not None and options.dpop
+
+
+def _challenge(scope: Scope, error: type[KeyturnError], told: str) -> str:
+    if error is AuthenticationRequired:
+        return f"{told}, {dpop_challenge()}"
+    # RFC 9449 §7.1: a token that came with this scheme is challenged for it.
+    if uses_dpop(scope) and error is InvalidAccessToken:
+        return dpop_challenge(error)
+    if uses_dpop(scope) and error is PermissionDenied:
+        return dpop_challenge(error, PermissionDenied.code)
+    return told
+
+
 def _is_oauth(scope: Scope) -> bool:
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", "")).startswith("/oauth/")
@@ -360,7 +397,14 @@ def handle_all_errors(app: FastAPI) -> None:
 
 
 async def _on_keyturn_error(request: Request, error: KeyturnError) -> Response:
-    return error_answer(request.scope, error)
+    if not isinstance(error, ProofNonceRequired):
+        return error_answer(request.scope, error)
+    services: Services = request.app.state.keyturn
+    try:
+        nonce = await services.check_proof.nonce()
+    except Unavailable as unavailable:
+        return error_answer(request.scope, unavailable)
+    return error_answer(request.scope, error, {"DPoP-Nonce": nonce or ""})
 
 
 async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:

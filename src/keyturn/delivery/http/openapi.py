@@ -21,6 +21,7 @@ from keyturn.domain.errors import (
     AuthenticationRequired,
     InvalidAccessToken,
     InvalidInput,
+    InvalidProof,
     KeyturnError,
     PermissionDenied,
     RevocationsUnknown,
@@ -30,7 +31,7 @@ from keyturn.domain.errors import (
 BAD_JSON = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
 """What can be wrong with the body of every route that takes one."""
 
-BAD_ACCESS_TOKEN = (AuthenticationRequired, InvalidAccessToken, RevocationsUnknown)
+BAD_ACCESS_TOKEN = (AuthenticationRequired, InvalidAccessToken, InvalidProof, RevocationsUnknown)
 """What every route answers that needs an access token."""
 
 OPTIONAL_TOKEN: dict[str, object] = {"security": [{"AccessToken": []}, {}]}

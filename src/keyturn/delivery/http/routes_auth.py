@@ -15,6 +15,7 @@ from keyturn.delivery.http.cookies import (
 from keyturn.delivery.http.dependencies import (
     CurrentPrincipal,
     check_scope,
+    key_thumbprint_of,
     origin_of,
     principal_of,
     services_of,
@@ -38,12 +39,14 @@ from keyturn.domain.errors import (
     InvalidAccessToken,
     InvalidCredentials,
     InvalidEmail,
+    InvalidProof,
     InvalidRefreshToken,
     PasswordNotText,
     PasswordTooCommon,
     PasswordTooLong,
     PasswordTooShort,
     PermissionDenied,
+    ProofNonceRequired,
     RevocationsUnknown,
     StoreUnavailable,
 )
@@ -157,6 +160,7 @@ async def register(body: Registration, request: Request) -> UserProfile:
     responses=problems(
         *BAD_JSON,
         InvalidCredentials,
+        InvalidProof,
         InvalidEmail,
         PasswordTooLong,
         PasswordNotText,
@@ -184,6 +188,7 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
             password=body.password,
             device_name=body.device_name or await device_name(origin.user_agent),
             origin=origin,
+            key_thumbprint=key_thumbprint_of(request),
         )
     )
     if in_cookie:
@@ -196,7 +201,12 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
     summary="Trade the refresh token for new tokens",
     response_model_exclude_none=True,
     responses=problems(
-        *BAD_JSON, AuthenticationRequired, InvalidRefreshToken, CsrfRejected, StoreUnavailable
+        *BAD_JSON,
+        AuthenticationRequired,
+        InvalidRefreshToken,
+        InvalidProof,
+        CsrfRejected,
+        StoreUnavailable,
     ),
 )
 async def refresh(
@@ -216,7 +226,11 @@ async def refresh(
     if presented is None:
         raise AuthenticationRequired
     result = await services_of(request).rotate_refresh.execute(
-        RotateRefreshCommand(refresh_token=presented, origin=origin_of(request))
+        RotateRefreshCommand(
+            refresh_token=presented,
+            origin=origin_of(request),
+            key_thumbprint=key_thumbprint_of(request),
+        )
     )
     if in_cookie:
         set_refresh_cookie(request, response, result.tokens)
@@ -265,7 +279,7 @@ async def logout(request: Request, body: Logout | None = None) -> Response:
 async def _principal_if_needed(request: Request, refresh_token: Secret | None) -> Principal | None:
     try:
         return await principal_of(request)
-    except (InvalidAccessToken, RevocationsUnknown):
+    except (InvalidAccessToken, InvalidProof, ProofNonceRequired, RevocationsUnknown):
         if refresh_token is None:
             raise
         return None

@@ -12,7 +12,7 @@ METADATA_PATH = "/.well-known/oauth-authorization-server"
 router = APIRouter(tags=["OAuth 2"])
 
 
-@router.get(METADATA_PATH, summary="What a client needs to know")
+@router.get(METADATA_PATH, summary="What a client needs to know", response_model_exclude_none=True)
 async def server_metadata(request: Request, response: Response) -> ServerMetadata:
     """Tell the endpoints, and how to authenticate there; the issuer is `KEYTURN_ISSUER`."""
     return _metadata(options_of(request), response)
@@ -30,7 +30,12 @@ def answer_where_clients_ask(app: FastAPI, options: HttpOptions) -> None:
         return _metadata(options, response)
 
     path = METADATA_PATH + options.issuer_path
-    app.add_api_route(path, metadata_of_issuer_with_path, include_in_schema=False)
+    app.add_api_route(
+        path,
+        metadata_of_issuer_with_path,
+        response_model_exclude_none=True,
+        include_in_schema=False,
+    )
 
 
 def _metadata(options: HttpOptions, response: Response) -> ServerMetadata:

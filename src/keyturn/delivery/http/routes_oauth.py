@@ -4,7 +4,12 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from keyturn.delivery.http.dependencies import options_of, origin_of, services_of
+from keyturn.delivery.http.dependencies import (
+    key_thumbprint_of,
+    options_of,
+    origin_of,
+    services_of,
+)
 from keyturn.delivery.http.device_names import device_name
 from keyturn.delivery.http.errors import (
     NO_STORE,
@@ -29,8 +34,10 @@ from keyturn.domain.errors import (
     HashingBusy,
     InvalidClient,
     InvalidCredentials,
+    InvalidProof,
     InvalidRefreshToken,
     InvalidScope,
+    ProofNonceRequired,
     RevocationsUnknown,
     StoreUnavailable,
     TokenOfAnotherClient,
@@ -97,6 +104,8 @@ _FORM_SCHEMA = {
         UnsupportedGrantType,
         InvalidCredentials,
         InvalidRefreshToken,
+        InvalidProof,
+        ProofNonceRequired,
         InvalidScope,
         InvalidClient,
         BodyTooLarge,
@@ -218,6 +227,7 @@ async def _log_in(request: Request, parameters: Mapping[str, str], client: Clien
             origin=origin,
             client_id=client.id,
             scope=_scope(parameters),
+            key_thumbprint=key_thumbprint_of(request),
         )
     )
 
@@ -229,6 +239,7 @@ async def _refresh(request: Request, parameters: Mapping[str, str], client: Clie
             origin=origin_of(request),
             client_id=client.id,
             scope=_scope(parameters),
+            key_thumbprint=key_thumbprint_of(request),
         )
     )
     return result.tokens

@@ -173,6 +173,15 @@ class PasswordChange(BaseModel):
     new_password: SecretText = Field(description="15 to 1024 characters, no other rules.")
 
 
+TokenType = Literal["Bearer", "DPoP"]
+"""The scheme that an access token is presented with (RFC 6749 §7.1, RFC 9449 §5)."""
+
+
+def token_type(key_thumbprint: str | None) -> TokenType:
+    """Return how a token is presented that is bound to this key, or to none."""
+    return "Bearer" if key_thumbprint is None else "DPoP"
+
+
 class Tokens(BaseModel):
     """What a login hands out."""
 
@@ -187,7 +196,7 @@ class Tokens(BaseModel):
     )
 
     access_token: str = Field(repr=False)
-    token_type: Literal["Bearer"] = "Bearer"
+    token_type: TokenType = "Bearer"
     expires_in: int = Field(description="Seconds that the access token lives.")
     refresh_token: str | None = Field(
         default=None, repr=False, description="Absent when it is in the cookie."
@@ -201,6 +210,7 @@ class Tokens(BaseModel):
         """Return the answer for a pair; its refresh token only if it is not in the cookie."""
         return Tokens(
             access_token=pair.access_token.reveal(),
+            token_type=token_type(pair.key_thumbprint),
             expires_in=pair.expires_in,
             refresh_token=None if in_cookie else pair.refresh_token.reveal(),
             refresh_expires_in=pair.refresh_expires_in,
@@ -246,7 +256,7 @@ class OAuthTokens(BaseModel):
     )
 
     access_token: str = Field(repr=False)
-    token_type: Literal["Bearer"] = "Bearer"
+    token_type: TokenType = "Bearer"
     expires_in: int = Field(description="Seconds that the access token lives.")
     refresh_token: str = Field(repr=False)
     scope: str | None = Field(
@@ -258,6 +268,7 @@ class OAuthTokens(BaseModel):
         """Return the answer for a pair."""
         return OAuthTokens(
             access_token=pair.access_token.reveal(),
+            token_type=token_type(pair.key_thumbprint),
             expires_in=pair.expires_in,
             refresh_token=pair.refresh_token.reveal(),
             scope=None if pair.scope is None else " ".join(sorted(pair.scope)),

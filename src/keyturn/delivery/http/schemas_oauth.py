@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, JsonValue
 
-from keyturn.delivery.http.schemas import EXAMPLE_SESSION_ID, EXAMPLE_USER_ID, example
+from keyturn.delivery.http.bearer import PROOF_ALGORITHMS
+from keyturn.delivery.http.schemas import EXAMPLE_SESSION_ID, EXAMPLE_USER_ID, example, token_type
 from keyturn.delivery.http.services import HttpOptions
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
 from keyturn.domain.revocation import Revocation, RevocationKind
@@ -21,6 +22,12 @@ _EXAMPLE_REVOCATION: dict[str, JsonValue] = {
     "epoch": 0,
     "expires_at": "2030-01-01T12:16:00Z",
 }
+
+
+class Confirmation(BaseModel):
+    """The key that a token is bound to (RFC 7800 §3.1, RFC 9449 §6.2)."""
+
+    jkt: str = Field(description="The key's thumbprint (RFC 7638).")
 
 
 class Introspection(BaseModel):
@@ -46,8 +53,11 @@ class Introspection(BaseModel):
         default=None, description="The permissions that it is good for, separated by spaces."
     )
     client_id: str | None = None
-    token_type: Literal["Bearer", "refresh_token"] | None = Field(
+    token_type: Literal["Bearer", "DPoP", "refresh_token"] | None = Field(
         default=None, description="`refresh_token` is none that a resource may be shown for."
+    )
+    cnf: Confirmation | None = Field(
+        default=None, description="Present where the token is good only with a proof of this key."
     )
     exp: int | None = None
     iat: int | None = None
@@ -70,7 +80,8 @@ class Introspection(BaseModel):
             active=True,
             scope=" ".join(sorted(token.permissions)) or None,
             client_id=token.client_id,
-            token_type="Bearer" if is_access else "refresh_token",
+            token_type=token_type(token.key_thumbprint) if is_access else "refresh_token",
+            cnf=None if token.key_thumbprint is None else Confirmation(jkt=token.key_thumbprint),
             exp=int(token.expires_at.timestamp()),
             iat=int(token.issued_at.timestamp()),
             sub=token.user_id,
@@ -151,6 +162,9 @@ class ServerMetadata(BaseModel):
     token_endpoint_auth_methods_supported: list[str]
     revocation_endpoint_auth_methods_supported: list[str]
     introspection_endpoint_auth_methods_supported: list[str]
+    dpop_signing_alg_values_supported: list[str] | None = Field(
+        default=None, description="Absent where tokens can't be bound to a key (RFC 9449 §5.1)."
+    )
     service_documentation: str
 
     @staticmethod
@@ -172,5 +186,6 @@ class ServerMetadata(BaseModel):
             token_endpoint_auth_methods_supported=perhaps_public,
             revocation_endpoint_auth_methods_supported=perhaps_public,
             introspection_endpoint_auth_methods_supported=["client_secret_basic"],
+            dpop_signing_alg_values_supported=list(PROOF_ALGORITHMS) if options.dpop else None,
             service_documentation=options.url("/docs"),
         )

@@ -9,11 +9,13 @@ from urllib.parse import urlsplit
 from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
 from keyturn.domain.secret import Secret
+from keyturn.ports.proofs import Proof
 from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
 from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
 from keyturn.use_cases.change_user import ChangeUser
+from keyturn.use_cases.check_proof import CheckProof
 from keyturn.use_cases.define_role import DefineRole
 from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
@@ -48,6 +50,7 @@ class HttpOptions:
         public_clients: OAuth clients that need no secret.
         issuer: the URL under which clients reach the service, and its name in metadata.
         audience: whom access tokens are for.
+        dpop: whether tokens can be bound to a client's key (RFC 9449).
         max_body_bytes: larger request bodies are refused before they are read.
     """
 
@@ -58,6 +61,7 @@ class HttpOptions:
     public_clients: frozenset[str] = field(default=frozenset({DEFAULT_CLIENT_ID}))
     issuer: str = "http://127.0.0.1:8000"
     audience: str = "keyturn"
+    dpop: bool = False
     max_body_bytes: int = 64 * 1024
 
     @property
@@ -74,11 +78,16 @@ class AccessChecks(Protocol):
     """What the dependencies need of whoever checks access tokens: the service or a verifier."""
 
     @abstractmethod
-    async def authenticate(self, access_token: Secret) -> Principal:
+    async def authenticate(self, access_token: Secret, proof: Proof | None = None) -> Principal:
         """Return the caller.
 
+        Args:
+            proof: what came with the token, None where it is presented as a bearer token.
+
         Raises:
-            InvalidAccessToken: the token is malformed, forged, expired, revoked or of another kind.
+            InvalidAccessToken: the token is malformed, forged, expired, revoked or of another kind;
+                or it is bound to a key and presented without it, or the other way round.
+            InvalidProof: the proof is not good, or lacks a nonce that is asked for.
             Unavailable: nobody can tell at the moment whether it is good.
         """
 
@@ -124,11 +133,12 @@ class Services(AccessChecks):
     introspect_token: IntrospectToken
     revoke_token: RevokeToken
     list_revocations: ListRevocations
+    check_proof: CheckProof
     readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 
-    async def authenticate(self, access_token: Secret) -> Principal:
+    async def authenticate(self, access_token: Secret, proof: Proof | None = None) -> Principal:
         """Return the caller, without any I/O."""
-        return self.authenticate_access.execute(access_token)
+        return self.authenticate_access.execute(access_token, proof)
 
     async def resolve_rights(self, principal: Principal) -> Principal:
         """Return the caller with the rights that the store knows of."""
