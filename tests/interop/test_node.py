@@ -1,6 +1,7 @@
 """Node's strict clients, oauth4webapi and jose, against the service as it is run."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,9 +27,12 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+@pytest.mark.parametrize(
+    ("algorithm", "dpop"), [("RS256", "off"), ("ES256", "on"), ("EdDSA", "nonce")]
+)
 def test_strict_clients_of_another_language_find_nothing_to_refuse(
     algorithm: str,
+    dpop: str,
     environment: pytest.MonkeyPatch,
     serving: Callable[..., AbstractContextManager[str]],
     tmp_path: Path,
@@ -36,6 +40,7 @@ def test_strict_clients_of_another_language_find_nothing_to_refuse(
     if _node_version() < OLDEST_NODE:
         pytest.skip(f"node is older than {OLDEST_NODE}")
     environment.setenv("KEYTURN_ALGORITHM", algorithm)
+    environment.setenv("KEYTURN_DPOP", dpop)
     environment.setenv("NO_PROXY", "*")
     secret = _new_client(tmp_path)
     with serving() as banner:
@@ -51,6 +56,11 @@ def test_strict_clients_of_another_language_find_nothing_to_refuse(
     assert told.returncode == 0, told.stdout + told.stderr
     assert "# fail 0\n" in told.stdout
     assert "# pass 0\n" not in told.stdout
+    bound = re.findall(r"^ok \d+ - tokens are bound to a key of (\w+)", told.stdout, re.MULTILINE)
+    skipped = re.findall(r"of (\w+) and work with it alone # SKIP", told.stdout)
+    assert sorted(set(bound) - set(skipped)) == (
+        [] if dpop == "off" else ["ES256", "EdDSA", "RS256"]
+    )
 
 
 def _node_version() -> int:
