@@ -39,7 +39,7 @@ migrate: $(VENV)/.server ## bring the database to the newest schema
 test: check ## check, then run every test; those of Node's clients where npm can install them
 	@$(MAKE) --silent $(NODE_CLIENTS) 2> /dev/null || \
 		echo "Left out, for want of npm or its registry: the clients of tests/interop/node"
-	$(BIN)/python -m pytest
+	KEYTURN_TEST_DEPTH=$${KEYTURN_TEST_DEPTH-6} $(BIN)/python -m pytest
 
 .PHONY: interop
 interop: $(VENV)/.dev $(NODE_CLIENTS) ## run clients that others wrote, Python's and Node's (needs npm)

@@ -38,7 +38,7 @@ from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
 from keyturn.use_cases.rotate_refresh import RefreshOutcome, RotateRefreshResult
 from keyturn.use_cases.token_pair import TokenPair
 
-DEPTH = int(os.environ.get("KEYTURN_TEST_DEPTH", "5"))
+DEPTH = int(os.environ.get("KEYTURN_TEST_DEPTH", "4"))
 POLICY = SessionPolicy(idle_ttl=timedelta(hours=1), absolute_ttl=timedelta(hours=2))
 
 
