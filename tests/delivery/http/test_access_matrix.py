@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from keyturn.delivery.http.app import build_app
+from keyturn.delivery.http.routes_keys import PublishedKeys
 from keyturn.delivery.http.routes_metrics import MetricsPage
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.domain.policies import ClaimsPolicy
@@ -58,6 +59,7 @@ TABLE = [
     Row("GET /health/live", NOBODY_ASKED),
     Row("GET /health/ready", NOBODY_ASKED),
     Row("GET /metrics", NOBODY_ASKED),
+    Row("GET /.well-known/jwks.json", NOBODY_ASKED),
     Row("GET /docs", NOBODY_ASKED),
     Row("GET /docs/{name}", NOBODY_ASKED, "/docs/start.js"),
     Row("GET /openapi.json", NOBODY_ASKED),
@@ -167,9 +169,17 @@ class NoFigures(MetricsPage):
         return b""
 
 
+class NoKeys(PublishedKeys):
+    """A set of keys that is there."""
+
+    def jwks(self) -> bytes:
+        """Return an empty one."""
+        return b'{"keys":[]}'
+
+
 @pytest.fixture
 def app(services: Callable[..., Services], keyturn: InMemoryKeyturn) -> FastAPI:
-    return build_app(services(keyturn), HttpOptions(), metrics=NoFigures())
+    return build_app(services(keyturn), HttpOptions(), metrics=NoFigures(), published_keys=NoKeys())
 
 
 def test_every_route_has_a_row(app: FastAPI) -> None:
