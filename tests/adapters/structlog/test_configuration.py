@@ -70,8 +70,11 @@ def test_a_line_break_in_a_value_breaks_no_line(written: Written) -> None:
 
 def test_the_server_writes_as_keyturn_does(written: Written) -> None:
     configure()
-    logging.getLogger("uvicorn.error").info("Started server process [%d]", 7)
-    assert written.line["event"] == "Started server process [7]"
+    coloured = {"color_message": "Started server process [\u001b[36m%d\u001b[0m]"}
+    logging.getLogger("uvicorn.error").info("Started server process [%d]", 7, extra=coloured)
+    line = written.line
+    assert line["event"] == "Started server process [7]"
+    assert "color_message" not in line
 
 
 def test_a_person_gets_lines_to_read(written: Written) -> None:

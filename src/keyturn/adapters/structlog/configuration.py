@@ -12,10 +12,18 @@ from structlog.typing import EventDict, ExcInfo, Processor
 
 _OURS = "keyturn."
 
+
+def _without_colours(_logger: object, _method: str, event: EventDict) -> EventDict:
+    # uvicorn adds its message once more, with escape codes for a terminal.
+    event.pop("color_message", None)
+    return event
+
+
 _BEFORE_RENDERING: tuple[Processor, ...] = (
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.stdlib.ExtraAdder(),
+    _without_colours,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
 
