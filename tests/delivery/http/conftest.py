@@ -8,6 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from keyturn.delivery.http.app import build_app
+from keyturn.delivery.http.routes_keys import PublishedKeys
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE
 from keyturn.testing.doubles import FixedBlocklist
@@ -15,6 +16,20 @@ from keyturn.testing.in_memory import PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.login_user import LoginUserCommand
 from keyturn.use_cases.register_user import RegisterUserCommand
 from keyturn.use_cases.token_pair import TokenPair
+
+
+class NoKeys(PublishedKeys):
+    """A set of keys that is there."""
+
+    def jwks(self) -> bytes:
+        """Return an empty one."""
+        return b'{"keys":[]}'
+
+
+@pytest.fixture
+def no_keys() -> PublishedKeys:
+    """What an app publishes that has no key to publish."""
+    return NoKeys()
 
 
 @pytest.fixture

@@ -169,17 +169,11 @@ class NoFigures(MetricsPage):
         return b""
 
 
-class NoKeys(PublishedKeys):
-    """A set of keys that is there."""
-
-    def jwks(self) -> bytes:
-        """Return an empty one."""
-        return b'{"keys":[]}'
-
-
 @pytest.fixture
-def app(services: Callable[..., Services], keyturn: InMemoryKeyturn) -> FastAPI:
-    return build_app(services(keyturn), HttpOptions(), metrics=NoFigures(), published_keys=NoKeys())
+def app(
+    services: Callable[..., Services], keyturn: InMemoryKeyturn, no_keys: PublishedKeys
+) -> FastAPI:
+    return build_app(services(keyturn), HttpOptions(), metrics=NoFigures(), published_keys=no_keys)
 
 
 def test_every_route_has_a_row(app: FastAPI) -> None:

@@ -15,18 +15,10 @@ UNTOLD = {"error", "stale_user", "stale_family"}
 """The base class's code, and what never leaves a use-case."""
 
 
-class NoKeys(PublishedKeys):
-    """A set of keys that is there."""
-
-    def jwks(self) -> bytes:
-        """Return an empty one."""
-        return b'{"keys":[]}'
-
-
 def test_the_page_lists_every_route(
-    keyturn: InMemoryKeyturn, services: Callable[..., Services]
+    keyturn: InMemoryKeyturn, services: Callable[..., Services], no_keys: PublishedKeys
 ) -> None:
-    paths = build_app(services(keyturn), HttpOptions(), published_keys=NoKeys()).openapi()["paths"]
+    paths = build_app(services(keyturn), HttpOptions(), published_keys=no_keys).openapi()["paths"]
     assert isinstance(paths, dict)
     served = {(method.upper(), path) for path, item in paths.items() for method in item}
     assert set(re.findall(r"^\| `([A-Z]+) (\S+)` \|", PAGE, re.MULTILINE)) == served
