@@ -217,14 +217,22 @@ def test_with_the_database_cut_off_nobody_who_was_revoked_gets_back_in(
 
 
 @pytest.mark.usefixtures("on_postgres")
-def test_the_figures_of_both_workers_are_told_by_either(serving: Serve, api: Connect) -> None:
+def test_the_figures_of_both_workers_are_told_by_either(
+    serving: Serve, api: Connect, eventually: Eventually
+) -> None:
     with serving("--workers", "2") as banner:
         service = api(banner)
         token = service.register_and_log_in()["access_token"]
         service.verdicts(token, times=20)
         figures = service.call("GET", "/metrics").text.splitlines()
-    route = 'method="GET",route="/v1/auth/verify"'
-    assert f'keyturn_http_requests_total{{{route},status="204"}} 20.0' in figures
-    assert 'keyturn_logins_total{result="succeeded"} 1.0' in figures
-    [followed] = [line for line in figures if line.startswith("keyturn_revocations_followed")]
-    assert float(followed.split()[1]) > 0
+        route = 'method="GET",route="/v1/auth/verify"'
+        assert f'keyturn_http_requests_total{{{route},status="204"}} 20.0' in figures
+        assert 'keyturn_logins_total{result="succeeded"} 1.0' in figures
+
+        def both_follow() -> bool:
+            figures = service.call("GET", "/metrics").text.splitlines()
+            name = "keyturn_revocations_followed"
+            [followed] = [line for line in figures if line.startswith(name)]
+            return float(followed.split()[1]) > 0
+
+        eventually(both_follow)
