@@ -13,18 +13,23 @@ KeyturnError
 ├── PermissionDenied             insufficient_scope
 ├── ClientNotAllowed             unauthorized_client       an OAuth client may not do this
 ├── TokenOfAnotherClient         token_of_another_client
+├── TooManyAttempts              too_many_attempts         (retry_after seconds)
 ├── InvalidInput
 │   ├── InvalidEmail             invalid_email
 │   ├── PasswordTooShort         password_too_short
 │   ├── PasswordTooLong          password_too_long
 │   ├── PasswordTooCommon        password_too_common
+│   ├── PasswordTooPersonal      password_too_personal
+│   ├── PasswordBreached         password_breached
 │   ├── PasswordNotText          password_not_text
 │   ├── WrongCurrentPassword     wrong_current_password
+│   ├── InvalidOneTimeToken      invalid_one_time_token
 │   ├── InvalidRole              invalid_role
 │   └── InvalidScope             invalid_scope
 ├── NotFound
 │   ├── UserNotFound             user_not_found
 │   ├── RoleNotFound             role_not_found
+│   ├── MailNotFound             mail_not_found
 │   └── SessionNotFound          session_not_found
 ├── Conflict
 │   ├── EmailTaken               email_taken
@@ -36,10 +41,15 @@ KeyturnError
 │   ├── SigningUnavailable       signing_unavailable
 │   ├── HashingBusy              hashing_busy
 │   ├── ProofsBusy               proofs_busy
+│   ├── MailUnavailable          mail_unavailable          (never leaves a use-case)
 │   └── Contention               contention
+├── MailNotDelivered             (never leaves a use-case)
+│   ├── LetterUnwritable         letter_unwritable
+│   └── MailRefused              mail_refused
 └── StaleWrite                   (never leaves a use-case)
     ├── StaleUser                stale_user
-    └── StaleFamily              stale_family
+    ├── StaleFamily              stale_family
+    └── StaleOneTimeToken        stale_one_time_token
 ```
 
 An error knows no HTTP status: a delivery maps the class. Its message is safe to show to a caller
@@ -139,6 +149,18 @@ class PermissionDenied(KeyturnError):
     message = "The caller lacks the permission that this needs."
 
 
+class TooManyAttempts(KeyturnError):
+    """It was tried more often than is allowed, from this source or for this account."""
+
+    code = "too_many_attempts"
+    message = "Too many attempts; try again later."
+
+    def __init__(self, retry_after: int) -> None:
+        """Raise for somebody who may try again after so many seconds."""
+        super().__init__()
+        self.retry_after = retry_after
+
+
 class InvalidInput(KeyturnError):
     """The request is understood and can't be accepted as it is."""
 
@@ -177,6 +199,22 @@ class PasswordTooCommon(InvalidInput):
     field = "password"
 
 
+class PasswordTooPersonal(InvalidInput):
+    """The password is made of the service's name or the address (OWASP ASVS 5.0 V6.2.11)."""
+
+    code = "password_too_personal"
+    message = "The password is too much like the name of the service or your e-mail address."
+    field = "password"
+
+
+class PasswordBreached(InvalidInput):
+    """The password is known from a breach (OWASP ASVS 5.0 V6.2.12)."""
+
+    code = "password_breached"
+    message = "The password is known from a breach of another service: choose another one."
+    field = "password"
+
+
 class PasswordNotText(InvalidInput):
     """The password holds a NUL or a lone surrogate, which no keyboard types."""
 
@@ -191,6 +229,17 @@ class WrongCurrentPassword(InvalidInput):
     code = "wrong_current_password"
     message = "The current password is wrong."
     field = "current_password"
+
+
+class InvalidOneTimeToken(InvalidInput):
+    """The token of a mail is unknown, used, expired, void or for something else: never said which.
+
+    (OWASP ASVS 5.0 V6.4.3)
+    """
+
+    code = "invalid_one_time_token"
+    message = "The link is invalid, expired or used. Ask for a new one."
+    field = "token"
 
 
 class InvalidRole(InvalidInput):
@@ -225,6 +274,13 @@ class RoleNotFound(NotFound):
 
     code = "role_not_found"
     message = "There is no such role."
+
+
+class MailNotFound(NotFound):
+    """No such mail waits to be sent."""
+
+    code = "mail_not_found"
+    message = "There is no such mail."
 
 
 class SessionNotFound(NotFound):
@@ -309,6 +365,31 @@ class Contention(Unavailable):
     message = "The record is being changed by others; try again."
 
 
+class MailUnavailable(Unavailable):
+    """The mail server does not answer, or asks to try again later."""
+
+    code = "mail_unavailable"
+    message = "The mail can't be sent at the moment."
+
+
+class MailNotDelivered(KeyturnError):
+    """A mail that will never be sent as it is."""
+
+
+class LetterUnwritable(MailNotDelivered):
+    """There is no template for the letter, or the template is wrong."""
+
+    code = "letter_unwritable"
+    message = "The letter can't be put into words."
+
+
+class MailRefused(MailNotDelivered):
+    """The mail server will never take the mail."""
+
+    code = "mail_refused"
+    message = "The mail server refuses the mail."
+
+
 class StaleWrite(KeyturnError):
     """What was read has been changed since; a use-case answers by reading again."""
 
@@ -325,3 +406,10 @@ class StaleFamily(StaleWrite):
 
     code = "stale_family"
     message = "The session was changed meanwhile."
+
+
+class StaleOneTimeToken(StaleWrite):
+    """The one-time token was used or removed since it was read."""
+
+    code = "stale_one_time_token"
+    message = "The link was used meanwhile."

@@ -42,6 +42,16 @@ class AuditEventType(StrEnum):
     ROLE_DELETED = "role_deleted"
     USER_DISABLED = "user_disabled"
     USER_ENABLED = "user_enabled"
+    USER_IMPORTED = "user_imported"
+    EMAIL_VERIFIED = "email_verified"
+    EMAIL_CHANGE_REQUESTED = "email_change_requested"
+    EMAIL_CHANGED = "email_changed"
+    PASSWORD_RESET_REQUESTED = "password_reset_requested"
+    PASSWORD_RESET = "password_reset"
+    DATA_EXPORTED = "data_exported"
+    DELETION_REQUESTED = "deletion_requested"
+    DELETION_CANCELLED = "deletion_cancelled"
+    USER_ERASED = "user_erased"
 
 
 class LoginFailure(StrEnum):
@@ -50,6 +60,8 @@ class LoginFailure(StrEnum):
     UNKNOWN_EMAIL = "unknown_email"
     WRONG_PASSWORD = "wrong_password"
     USER_DISABLED = "user_disabled"
+    EMAIL_NOT_VERIFIED = "email_not_verified"
+    TOO_MANY_FAILURES = "too_many_failures"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,5 +12,8 @@ FamilyId = NewType("FamilyId", UUID)
 TokenId = NewType("TokenId", UUID)
 """Identifies one token; the `jti` claim (RFC 7519 §4.1.7)."""
 
+MailId = NewType("MailId", UUID)
+"""Identifies a mail that waits to be sent."""
+
 EventId = NewType("EventId", UUID)
 """Identifies an audit event."""

@@ -17,10 +17,14 @@ PERMISSION_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}:[a-z][a-z0-9_.-]{0,63}")
 
 
 class UserStatus(StrEnum):
-    """Whether a user may log in and refresh."""
+    """Whether a user may log in and refresh.
+
+    `DELETING` is a user who asked to be deleted: a login within the time of grace takes it back.
+    """
 
     ACTIVE = "active"
     DISABLED = "disabled"
+    DELETING = "deleting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,12 @@ class User:
         roles: with the permissions that they had when the user was read.
         epoch: raised by each change after which older access tokens must die.
         version: raised by each change; a save of a version that is not the next one is stale.
+        email_verified_at: when somebody who reads mail to this address said so, None for never.
+        credentials_version: raised by each change of the password or the address; a one-time
+            token that was made for another one is void.
+        failed_logins: wrong passwords since the last right one, from anywhere.
+        last_failed_login_at: when the last of them was given.
+        deletion_due_at: when the user is erased, None for never.
     """
 
     id: UserId
@@ -89,6 +99,11 @@ class User:
     created_at: datetime
     updated_at: datetime
     last_login_at: datetime | None
+    email_verified_at: datetime | None = None
+    credentials_version: int = 0
+    failed_logins: int = 0
+    last_failed_login_at: datetime | None = None
+    deletion_due_at: datetime | None = None
 
     def __repr__(self) -> str:
         # The hash is a secret too: a trace or a log line must not carry it.
@@ -96,8 +111,14 @@ class User:
 
     @property
     def is_active(self) -> bool:
-        """Whether the user may log in and refresh."""
+        """Whether the user may refresh, change things and hold what an administrator holds."""
         return self.status is UserStatus.ACTIVE
+
+    def may_log_in(self, now: datetime) -> bool:
+        """Return whether the right password lets the user in, which takes a deletion back."""
+        if self.status is UserStatus.DELETING:
+            return self.deletion_due_at is not None and now < self.deletion_due_at
+        return self.is_active
 
     @property
     def role_names(self) -> frozenset[str]:
@@ -113,10 +134,27 @@ class User:
         """Return the next version after a login at `at`, with the hash as it now is.
 
         The version moves with each login, so that a login and a password change of the same
-        user can't both succeed on what they read before.
+        user can't both succeed on what they read before. It forgets wrong passwords, and takes
+        back a deletion that is not due.
         """
         return replace(
-            self, last_login_at=at, password_hash=password_hash, version=self.version + 1
+            self,
+            status=UserStatus.ACTIVE,
+            last_login_at=at,
+            password_hash=password_hash,
+            failed_logins=0,
+            last_failed_login_at=None,
+            deletion_due_at=None,
+            version=self.version + 1,
+        )
+
+    def failed_to_log_in(self, at: datetime) -> "User":
+        """Return the next version after a wrong password; a login under way starts again."""
+        return replace(
+            self,
+            failed_logins=self.failed_logins + 1,
+            last_failed_login_at=at,
+            version=self.version + 1,
         )
 
     def with_password(self, password_hash: str, at: datetime) -> "User":
@@ -124,9 +162,41 @@ class User:
         return replace(
             self,
             password_hash=password_hash,
+            credentials_version=self.credentials_version + 1,
             epoch=self.epoch + 1,
             version=self.version + 1,
             updated_at=at,
+        )
+
+    def with_reset_password(self, password_hash: str, at: datetime) -> "User":
+        """Return the next version with a password set by mail.
+
+        Wrong passwords are forgotten, and who reads the mail has shown that the address is theirs.
+        """
+        return replace(
+            self.with_password(password_hash, at),
+            failed_logins=0,
+            last_failed_login_at=None,
+            email_verified_at=self.email_verified_at or at,
+        )
+
+    def with_verified_email(self, at: datetime) -> "User":
+        """Return the next version whose address is known to be the user's."""
+        return replace(self, email_verified_at=at, version=self.version + 1, updated_at=at)
+
+    def with_email(self, email: str, at: datetime) -> "User":
+        """Return the next version with another address, which is known to be the user's."""
+        return replace(
+            self.with_verified_email(at),
+            email=email,
+            credentials_version=self.credentials_version + 1,
+        )
+
+    def leaving(self, at: datetime, *, due: datetime) -> "User":
+        """Return the next version, which is erased when `due`; older access tokens die."""
+        return replace(
+            self.with_status(UserStatus.DELETING, at),
+            deletion_due_at=due,
         )
 
     def with_display_name(self, display_name: str | None, at: datetime) -> "User":
@@ -138,10 +208,14 @@ class User:
         return self.administered(at, status=status, display_name=self.display_name)
 
     def administered(self, at: datetime, *, status: UserStatus, display_name: str | None) -> "User":
-        """Return the next version; older access tokens die by the epoch if the status changes."""
+        """Return the next version; older access tokens die by the epoch if the status changes.
+
+        Who is made active is not erased any more; who is disabled still is, if it is due.
+        """
         return replace(
             self,
             status=status,
+            deletion_due_at=None if status is UserStatus.ACTIVE else self.deletion_due_at,
             display_name=display_name,
             epoch=self.epoch + (status is not self.status),
             version=self.version + 1,

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Protocol
 
 from keyturn.domain.secret import Secret
+from keyturn.domain.strength import Strength
 
 
 class PasswordHasher(Protocol):
@@ -36,3 +37,27 @@ class PasswordBlocklist(Protocol):
     @abstractmethod
     async def contains(self, password: Secret) -> bool:
         """Return whether this normalised password is listed, whatever its case."""
+
+
+class BreachedPasswords(Protocol):
+    """Passwords that are known from breaches of other services (OWASP ASVS 5.0 V6.2.12)."""
+
+    @abstractmethod
+    async def contains(self, password: Secret) -> bool:
+        """Return whether this normalised password is known.
+
+        Whoever is asked learns next to nothing of the password. Where nobody answers in time it
+        is False, which is logged: that a password may not be set must not depend on others.
+        """
+
+
+class StrengthEstimator(Protocol):
+    """Tells how hard a password is to guess."""
+
+    @abstractmethod
+    async def estimate(self, password: Secret, words: tuple[str, ...]) -> Strength:
+        """Return an estimate of this normalised password, off the event loop.
+
+        Args:
+            words: what is easily guessed of this person, such as parts of the address.
+        """

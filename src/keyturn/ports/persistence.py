@@ -30,6 +30,8 @@ from typing import Protocol, Self
 
 from keyturn.domain.events import AuditEvent, AuditEventType
 from keyturn.domain.ids import EventId, FamilyId, UserId
+from keyturn.domain.mail import QueuedMail
+from keyturn.domain.one_time_token import OneTimeToken
 from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import Role, User, UserStatus
@@ -85,8 +87,29 @@ class UserRepository(Protocol):
     def save(self, user: User) -> None:
         """Stage the next version of a user, its roles by name included.
 
-        The commit raises `StaleUser` unless the stored version is `user.version - 1`.
+        The commit raises `StaleUser` unless the stored version is `user.version - 1`, and
+        `EmailTaken` if another user has the same `canonical_email`.
         """
+
+    @abstractmethod
+    def note_failed_login(self, user_id: UserId, at: datetime) -> None:
+        """Stage `user.failed_to_log_in(at)` of the user as stored at the commit.
+
+        It looks at no version, so that none of many at once is lost; an unknown user is no error.
+        """
+
+    @abstractmethod
+    def erase(self, user: User) -> None:
+        """Stage the end of a user, and of all that is the user's: roles, families, one-time tokens.
+
+        Of what is kept, personal data goes too: mails to or about the user, and of the audit
+        events the IP and user agent of those that the user caused, or that nobody known caused to
+        the user. The commit raises `StaleUser` unless the stored version is `user.version`.
+        """
+
+    @abstractmethod
+    async def list_due(self, now: datetime, limit: int) -> list[User]:
+        """Return at most `limit` users whose deletion is due at `now`."""
 
     @abstractmethod
     async def list_page(self, which: UserFilter, *, after: UserId | None, limit: int) -> list[User]:
@@ -184,6 +207,34 @@ class FamilyRepository(Protocol):
         """
 
 
+class OneTimeTokenRepository(Protocol):
+    """The one-time tokens that were sent by mail, by their digests."""
+
+    @abstractmethod
+    async def get(self, digest: str) -> OneTimeToken | None:
+        """Return the token of this digest, or None."""
+
+    @abstractmethod
+    def add(self, token: OneTimeToken) -> None:
+        """Stage a new token. The commit raises `StaleUser` if its user does not exist."""
+
+    @abstractmethod
+    def redeem(self, digest: str) -> None:
+        """Stage the only use of a token: it is gone with the commit.
+
+        The commit raises `StaleOneTimeToken` if it is gone already; of any number of concurrent
+        commits that redeem the same token, exactly one succeeds.
+        """
+
+
+class Outbox(Protocol):
+    """The mails that a unit of work asks for."""
+
+    @abstractmethod
+    def add(self, mail: QueuedMail) -> None:
+        """Stage a mail: with the commit, it waits in the `MailQueue`."""
+
+
 class RevocationWriter(Protocol):
     """The revocations that a unit of work adds."""
 
@@ -236,6 +287,16 @@ class UnitOfWork(Protocol):
 
     @property
     @abstractmethod
+    def one_time_tokens(self) -> OneTimeTokenRepository:
+        """The one-time tokens, as this unit of work sees them."""
+
+    @property
+    @abstractmethod
+    def outbox(self) -> Outbox:
+        """The mails that this unit of work asks for."""
+
+    @property
+    @abstractmethod
     def audit(self) -> AuditTrail:
         """The audit trail."""
 
@@ -246,7 +307,8 @@ class UnitOfWork(Protocol):
         Raises:
             StaleUser: a saved user is not the next version of the stored one.
             StaleFamily: a saved family is not the next generation of the stored one, or is revoked.
-            EmailTaken: an added user's address belongs to another.
+            StaleOneTimeToken: a redeemed token is gone.
+            EmailTaken: an added or saved user's address belongs to another.
             LastAdministrator: nobody would hold a role that somebody must hold.
             RoleNotFound: a saved or added user has a role that does not exist.
             StoreUnavailable: the store did not answer.
@@ -281,6 +343,8 @@ class Purged:
     families: int = 0
     revocations: int = 0
     audit_events: int = 0
+    one_time_tokens: int = 0
+    mails: int = 0
 
 
 class Housekeeping(Protocol):
@@ -294,8 +358,8 @@ class Housekeeping(Protocol):
 
         Args:
             ended_before: families whose absolute expiry lies before this go.
-            now: revocations that expired by now go.
-            events_before: audit events from before this go.
+            now: revocations and one-time tokens that expired by now go.
+            events_before: audit events from before this go, and mails that died before this.
 
         Returns:
             What was removed; when no count reaches `batch`, nothing is left to remove.

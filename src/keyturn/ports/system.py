@@ -4,7 +4,8 @@ from abc import abstractmethod
 from datetime import datetime
 from typing import Protocol
 
-from keyturn.domain.ids import EventId, FamilyId, TokenId, UserId
+from keyturn.domain.ids import EventId, FamilyId, MailId, TokenId, UserId
+from keyturn.domain.secret import Secret
 
 
 class Clock(Protocol):
@@ -33,3 +34,11 @@ class IdGenerator(Protocol):
     @abstractmethod
     def event_id(self) -> EventId:
         """Return a new audit event's id; later ones are greater, as in UUIDv7 (RFC 9562 §5.7)."""
+
+    @abstractmethod
+    def mail_id(self) -> MailId:
+        """Return a new mail's id; later ones are greater, as in UUIDv7 (RFC 9562 §5.7)."""
+
+    @abstractmethod
+    def one_time_token(self) -> Secret:
+        """Return a text for a link, which nobody can guess: 256 random bits, fit for a URL."""

@@ -1,0 +1,40 @@
+"""How often somebody may try."""
+
+from abc import abstractmethod
+from enum import StrEnum
+from typing import Protocol
+
+
+class ThrottledAction(StrEnum):
+    """What is counted, each for itself."""
+
+    LOGIN = "login"
+    REGISTER = "register"
+    RESET = "reset"
+    VERIFY = "verify"
+    REFRESH = "refresh"
+    STRENGTH = "strength"
+
+
+class Throttle(Protocol):
+    """Counts attempts, by where they come from and by whom they are about."""
+
+    @abstractmethod
+    async def admit(
+        self, action: ThrottledAction, *, source: str | None, account: str | None = None
+    ) -> None:
+        """Count an attempt and return, or refuse it.
+
+        Of any number of concurrent attempts no more are admitted than the limits allow. Whether
+        an account exists plays no part.
+
+        Args:
+            action: what is tried.
+            source: see `source_of`; None is not counted.
+            account: any text that stands for the account, such as its address; None is not
+                counted.
+
+        Raises:
+            TooManyAttempts: the source or the account has used up what it may.
+            StoreUnavailable: where the attempts are counted can't be reached: fails closed.
+        """
