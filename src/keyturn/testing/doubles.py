@@ -12,7 +12,7 @@ from uuid import UUID
 
 from keyturn.domain.claims import AccessClaims, RefreshClaims
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
-from keyturn.domain.ids import EventId, FamilyId, TokenId, UserId
+from keyturn.domain.ids import EventId, FamilyId, MailId, TokenId, UserId
 from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
@@ -54,6 +54,8 @@ class SequentialIds(IdGenerator):
         self._families = 0
         self._tokens = 0
         self._events = 0
+        self._mails = 0
+        self._links = 0
 
     def user_id(self) -> UserId:
         """Return 10000000-0000-0000-0000-000000000001 and so on."""
@@ -74,6 +76,16 @@ class SequentialIds(IdGenerator):
         """Return 40000000-0000-0000-0000-000000000001 and so on."""
         self._events += 1
         return EventId(_numbered(4, self._events))
+
+    def mail_id(self) -> MailId:
+        """Return 50000000-0000-0000-0000-000000000001 and so on."""
+        self._mails += 1
+        return MailId(_numbered(5, self._mails))
+
+    def one_time_token(self) -> Secret:
+        """Return one-time-token-1 and so on, which anybody can guess."""
+        self._links += 1
+        return Secret(f"one-time-token-{self._links}")
 
 
 class OpaqueTokenCodec(TokenCodec):

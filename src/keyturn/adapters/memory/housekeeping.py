@@ -30,13 +30,23 @@ class MemoryHousekeeping(Housekeeping):
         ][:batch]
         events = [event.id for event in store.audit_events.values() if event.at < events_before]
         events = events[:batch]
+        tokens = [t.digest for t in store.one_time_tokens.values() if t.expires_at <= now][:batch]
+        mails = [
+            mail.id
+            for mail in store.mails.values()
+            if mail.dead_at is not None and mail.dead_at < events_before
+        ][:batch]
         for family_id in families:
             del store.families[family_id]
         for position in revocations:
             del store.revocations[position]
         for event_id in events:
             del store.audit_events[event_id]
-        return Purged(len(families), len(revocations), len(events))
+        for digest in tokens:
+            del store.one_time_tokens[digest]
+        for mail_id in mails:
+            del store.mails[mail_id]
+        return Purged(len(families), len(revocations), len(events), len(tokens), len(mails))
 
     async def lead(self, task: str, holder: str, now: datetime, until: datetime) -> bool:
         await give_way()

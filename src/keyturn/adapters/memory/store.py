@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from keyturn.domain.events import AuditEvent
-from keyturn.domain.ids import EventId, FamilyId, UserId
+from keyturn.domain.ids import EventId, FamilyId, MailId, UserId
+from keyturn.domain.mail import QueuedMail
+from keyturn.domain.one_time_token import OneTimeToken
 from keyturn.domain.refresh_token_family import RefreshTokenFamily
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import BUILT_IN_ROLES, Role, User
@@ -25,6 +27,8 @@ class MemoryStore:
     last_position: int = 0
     audit_events: dict[EventId, AuditEvent] = field(default_factory=dict)
     leaders: dict[str, tuple[str, datetime]] = field(default_factory=dict)
+    one_time_tokens: dict[str, OneTimeToken] = field(default_factory=dict)
+    mails: dict[MailId, QueuedMail] = field(default_factory=dict)
 
     def copy(self) -> "MemoryStore":
         """Return a store that can be changed without changing this one; entities are immutable."""
@@ -36,6 +40,8 @@ class MemoryStore:
             self.last_position,
             dict(self.audit_events),
             dict(self.leaders),
+            dict(self.one_time_tokens),
+            dict(self.mails),
         )
 
     def replace_by(self, other: "MemoryStore") -> None:
@@ -43,6 +49,7 @@ class MemoryStore:
         self.users, self.roles, self.families = other.users, other.roles, other.families
         self.revocations, self.last_position = other.revocations, other.last_position
         self.audit_events, self.leaders = other.audit_events, other.leaders
+        self.one_time_tokens, self.mails = other.one_time_tokens, other.mails
 
     def add_revocation(self, revocation: Revocation) -> None:
         """Append an entry to the revocation list."""

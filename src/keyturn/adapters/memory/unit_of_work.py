@@ -6,6 +6,8 @@ from typing import Self
 
 from keyturn.adapters.memory.audit_trail import MemoryAuditTrail
 from keyturn.adapters.memory.families import MemoryFamilyRepository
+from keyturn.adapters.memory.mails import MemoryOutbox
+from keyturn.adapters.memory.one_time_tokens import MemoryOneTimeTokenRepository
 from keyturn.adapters.memory.revocations import MemoryRevocationWriter
 from keyturn.adapters.memory.store import MemoryStore, StagedWrite, give_way
 from keyturn.adapters.memory.users import MemoryRoleRepository, MemoryUserRepository
@@ -13,6 +15,8 @@ from keyturn.domain.revocation import Revocation
 from keyturn.ports.persistence import (
     AuditTrail,
     FamilyRepository,
+    OneTimeTokenRepository,
+    Outbox,
     RevocationCallback,
     RevocationWriter,
     RoleRepository,
@@ -41,6 +45,8 @@ class MemoryUnitOfWork(UnitOfWork):
         self._checks: list[StagedWrite] = []
         self._users = MemoryUserRepository(store, self._staged, self._checks)
         self._roles = MemoryRoleRepository(store, self._staged)
+        self._one_time_tokens = MemoryOneTimeTokenRepository(store, self._staged)
+        self._outbox = MemoryOutbox(self._staged)
         self._families = MemoryFamilyRepository(store, self._staged)
         self._revocations = MemoryRevocationWriter(self._staged)
         self._audit = MemoryAuditTrail(store, self._staged)
@@ -60,6 +66,16 @@ class MemoryUnitOfWork(UnitOfWork):
     @property
     def revocations(self) -> RevocationWriter:
         return self._revocations
+
+    @property
+    def one_time_tokens(self) -> OneTimeTokenRepository:
+        """The one-time tokens."""
+        return self._one_time_tokens
+
+    @property
+    def outbox(self) -> Outbox:
+        """The mails that this unit of work asks for."""
+        return self._outbox
 
     @property
     def audit(self) -> AuditTrail:

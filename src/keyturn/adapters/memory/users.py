@@ -5,6 +5,7 @@ from datetime import datetime
 
 from keyturn.adapters.memory.store import MemoryStore, StagedWrite, give_way
 from keyturn.domain.errors import EmailTaken, LastAdministrator, RoleNotFound, StaleUser
+from keyturn.domain.events import Origin
 from keyturn.domain.ids import UserId
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import Role, User, canonical_email, fold_address
@@ -51,6 +52,46 @@ class MemoryUserRepository(UserRepository):
             store.users[user.id] = user
 
         self._staged.append(apply)
+
+    def note_failed_login(self, user_id: UserId, at: datetime) -> None:
+        def apply(store: MemoryStore) -> None:
+            stored = store.users.get(user_id)
+            if stored is not None:
+                store.users[user_id] = stored.failed_to_log_in(at)
+
+        self._staged.append(apply)
+
+    def erase(self, user: User) -> None:
+        def apply(store: MemoryStore) -> None:
+            stored = store.users.get(user.id)
+            if stored is None or stored.version != user.version:
+                raise StaleUser
+            key = canonical_email(stored.email)
+            del store.users[user.id]
+            store.families = {k: f for k, f in store.families.items() if f.user_id != user.id}
+            store.one_time_tokens = {
+                k: t for k, t in store.one_time_tokens.items() if t.user_id != user.id
+            }
+            store.mails = {
+                k: m
+                for k, m in store.mails.items()
+                if m.user_id != user.id and fold_address(m.address) != key
+            }
+            for event in list(store.audit_events.values()):
+                by_user = event.actor == user.id
+                by_nobody_known = event.actor is None and event.subject == user.id
+                if by_user or by_nobody_known:
+                    store.audit_events[event.id] = replace(event, origin=Origin())
+
+        self._staged.append(apply)
+
+    async def list_due(self, now: datetime, limit: int) -> list[User]:
+        await give_way()
+        return [
+            user
+            for _, user in sorted(self._store.users.items())
+            if user.deletion_due_at is not None and user.deletion_due_at <= now
+        ][:limit]
 
     async def list_page(self, which: UserFilter, *, after: UserId | None, limit: int) -> list[User]:
         await give_way()

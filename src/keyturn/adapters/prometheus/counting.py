@@ -10,6 +10,8 @@ from keyturn.ports.persistence import (
     AuditFilter,
     AuditTrail,
     FamilyRepository,
+    OneTimeTokenRepository,
+    Outbox,
     RevocationWriter,
     RoleRepository,
     UnitOfWork,
@@ -54,6 +56,16 @@ class CountingUnitOfWork(UnitOfWork):
     def revocations(self) -> RevocationWriter:
         """The revocations."""
         return self._inner.revocations
+
+    @property
+    def one_time_tokens(self) -> OneTimeTokenRepository:
+        """The one-time tokens."""
+        return self._inner.one_time_tokens
+
+    @property
+    def outbox(self) -> Outbox:
+        """The mails that it asks for."""
+        return self._inner.outbox
 
     @property
     def audit(self) -> AuditTrail:

@@ -1,10 +1,12 @@
 """Identifiers from the machine's randomness."""
 
+import secrets
 import uuid
 
 import uuid_utils.compat
 
-from keyturn.domain.ids import EventId, FamilyId, TokenId, UserId
+from keyturn.domain.ids import EventId, FamilyId, MailId, TokenId, UserId
+from keyturn.domain.secret import Secret
 from keyturn.ports.system import IdGenerator
 
 
@@ -26,3 +28,11 @@ class UuidGenerator(IdGenerator):
     def event_id(self) -> EventId:
         """Return a UUIDv7 (RFC 9562 §5.7), so that the latest event has the greatest id."""
         return EventId(uuid_utils.compat.uuid7())
+
+    def mail_id(self) -> MailId:
+        """Return a UUIDv7 (RFC 9562 §5.7), so that a mail asked for later has the greater id."""
+        return MailId(uuid_utils.compat.uuid7())
+
+    def one_time_token(self) -> Secret:
+        """Return 256 bits from the operating system's generator in base64url."""
+        return Secret(secrets.token_urlsafe(32))
