@@ -17,6 +17,7 @@ from keyturn.domain.errors import (
 _MEANING_OF_CONSTRAINT: dict[str, type[KeyturnError]] = {
     "uq_users_email_key": EmailTaken,
     "fk_refresh_tokens_user_id_users": StaleUser,
+    "fk_one_time_tokens_user_id_users": StaleUser,
     "fk_user_roles_user_id_users": StaleUser,
     "fk_user_roles_role_roles": RoleNotFound,
     # SQLite names the column of a unique constraint, and of a foreign key nothing at all.

@@ -9,6 +9,8 @@ from keyturn.adapters.sqlalchemy.tables import (
     UtcTimestamp,
     audit_events,
     leaders,
+    mails,
+    one_time_tokens,
     refresh_tokens,
     revocations,
 )
@@ -20,16 +22,17 @@ _moment = bindparam("moment", type_=UtcTimestamp)
 def _delete_batch(
     table: Table, due: ColumnElement[bool], oldest: ColumnElement[datetime]
 ) -> Delete:
+    (key,) = table.primary_key
     # A common table expression is evaluated once; a sub-select with a limit need not be.
     batch = (
-        select(table.c.id)
+        select(key)
         .where(due)
         .order_by(oldest)
         .limit(bindparam("batch"))
         .with_for_update(skip_locked=True)
         .cte("due", nesting=True)
     )
-    return delete(table).where(table.c.id.in_(select(batch.c.id)))
+    return delete(table).where(key.in_(select(batch)))
 
 
 _FAMILIES = _delete_batch(
@@ -41,6 +44,10 @@ _REVOCATIONS = _delete_batch(
     revocations, revocations.c.expires_at <= _moment, revocations.c.expires_at
 )
 _EVENTS = _delete_batch(audit_events, audit_events.c.at < _moment, audit_events.c.at)
+_ONE_TIME_TOKENS = _delete_batch(
+    one_time_tokens, one_time_tokens.c.expires_at <= _moment, one_time_tokens.c.expires_at
+)
+_MAILS = _delete_batch(mails, mails.c.dead_at < _moment, mails.c.dead_at)
 
 _LEAD = text(
     "INSERT INTO leaders (task, holder, until) VALUES (:task, :holder, :until)"
@@ -69,6 +76,8 @@ class SqlHousekeeping(Housekeeping):
             families=await self._remove(_FAMILIES, ended_before, batch),
             revocations=await self._remove(_REVOCATIONS, now, batch),
             audit_events=await self._remove(_EVENTS, events_before, batch),
+            one_time_tokens=await self._remove(_ONE_TIME_TOKENS, now, batch),
+            mails=await self._remove(_MAILS, events_before, batch),
         )
 
     async def lead(self, task: str, holder: str, now: datetime, until: datetime) -> bool:

@@ -74,6 +74,12 @@ users = Table(
     Column("created_at", UtcTimestamp, nullable=False),
     Column("updated_at", UtcTimestamp, nullable=False),
     Column("last_login_at", UtcTimestamp),
+    # What a login changes is not indexed, here and below; see `refresh_tokens`.
+    Column("email_verified_at", UtcTimestamp),
+    Column("credentials_version", Integer, nullable=False, server_default="0"),
+    Column("failed_logins", Integer, nullable=False, server_default="0"),
+    Column("last_failed_login_at", UtcTimestamp),
+    Column("deletion_due_at", UtcTimestamp),
     Index(None, "status", "id"),
     # Room on each page for the next version of a row: a login then writes no index either.
     postgresql_with={"fillfactor": 80},
@@ -158,6 +164,62 @@ audit_events = Table(
     Index(None, "type", "id"),
     Index(None, "actor", "id"),
     Index(None, "subject", "id"),
+)
+
+one_time_tokens = Table(
+    "one_time_tokens",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("purpose", Text, nullable=False),
+    Column("user_id", ForeignKey(users.c.id, ondelete="CASCADE"), nullable=False),
+    Column("email", Text, nullable=False),
+    Column("credentials_version", Integer, nullable=False),
+    Column("created_at", UtcTimestamp, nullable=False),
+    Column("expires_at", UtcTimestamp, nullable=False),
+    Index(None, "user_id"),
+    Index(None, "expires_at"),
+)
+
+# No foreign key: a mail may be for somebody who has no account, or has none any more.
+mails = Table(
+    "mails",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    # `fold_address` of the address: finds the mails to somebody, however the address is written.
+    Column("address_key", Text, nullable=False),
+    Column("created_at", UtcTimestamp, nullable=False),
+    Column("next_attempt_at", UtcTimestamp, nullable=False),
+    Column("user_id", Uuid),
+    Column("credentials_version", Integer),
+    Column("ip", Text),
+    Column("user_agent", Text),
+    Column("request_id", Text),
+    Column("details", JSON, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("dead_at", UtcTimestamp),
+    Column("failure", Text),
+)
+Index(
+    "ix_mails_next_attempt_at_id",
+    mails.c.next_attempt_at,
+    mails.c.id,
+    postgresql_where=mails.c.dead_at.is_(None),
+    sqlite_where=mails.c.dead_at.is_(None),
+)
+Index(
+    "ix_mails_dead_at",
+    mails.c.dead_at,
+    postgresql_where=mails.c.dead_at.is_not(None),
+    sqlite_where=mails.c.dead_at.is_not(None),
+)
+# Hardly anybody is about to leave, and a login that takes it back may write to an index.
+Index(
+    "ix_users_deletion_due_at",
+    users.c.deletion_due_at,
+    postgresql_where=users.c.deletion_due_at.is_not(None),
+    sqlite_where=users.c.deletion_due_at.is_not(None),
 )
 
 leaders = Table(

@@ -10,12 +10,16 @@ from sqlalchemy.util import await_only
 from keyturn.adapters.sqlalchemy.audit_trail import SqlAuditTrail
 from keyturn.adapters.sqlalchemy.database import Database, StagedWrite, Staging
 from keyturn.adapters.sqlalchemy.families import SqlFamilyRepository
+from keyturn.adapters.sqlalchemy.mails import SqlOutbox
+from keyturn.adapters.sqlalchemy.one_time_tokens import SqlOneTimeTokenRepository
 from keyturn.adapters.sqlalchemy.revocations import SqlRevocationWriter
 from keyturn.adapters.sqlalchemy.users import SqlRoleRepository, SqlUserRepository
 from keyturn.domain.revocation import Revocation
 from keyturn.ports.persistence import (
     AuditTrail,
     FamilyRepository,
+    OneTimeTokenRepository,
+    Outbox,
     RevocationCallback,
     RevocationWriter,
     RoleRepository,
@@ -70,6 +74,8 @@ class SqlUnitOfWork(UnitOfWork):
         self._roles = SqlRoleRepository(database, self._staging)
         self._families = SqlFamilyRepository(database, self._staging)
         self._revocations = SqlRevocationWriter(self._staging)
+        self._one_time_tokens = SqlOneTimeTokenRepository(database, self._staging)
+        self._outbox = SqlOutbox(self._staging)
         self._audit = SqlAuditTrail(database, self._staging)
 
     @property
@@ -91,6 +97,16 @@ class SqlUnitOfWork(UnitOfWork):
     def revocations(self) -> RevocationWriter:
         """The revocations that this unit of work adds."""
         return self._revocations
+
+    @property
+    def one_time_tokens(self) -> OneTimeTokenRepository:
+        """The one-time tokens."""
+        return self._one_time_tokens
+
+    @property
+    def outbox(self) -> Outbox:
+        """The mails that this unit of work asks for."""
+        return self._outbox
 
     @property
     def audit(self) -> AuditTrail:

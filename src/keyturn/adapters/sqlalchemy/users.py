@@ -8,9 +8,11 @@ from sqlalchemy import (
     Connection,
     Executable,
     ScalarSelect,
+    and_,
     bindparam,
     delete,
     insert,
+    or_,
     select,
     text,
     update,
@@ -21,7 +23,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from keyturn.adapters.sqlalchemy.database import Database, Parameters, SqlRow, StagedWrite, Staging
 from keyturn.adapters.sqlalchemy.revocations import insert_revocations
-from keyturn.adapters.sqlalchemy.tables import roles, user_roles, users
+from keyturn.adapters.sqlalchemy.tables import audit_events, mails, roles, user_roles, users
 from keyturn.domain.errors import LastAdministrator, RoleNotFound, StaleUser
 from keyturn.domain.ids import UserId
 from keyturn.domain.revocation import Revocation
@@ -71,6 +73,11 @@ USER_COLUMNS = (
     users.c.created_at,
     users.c.updated_at,
     users.c.last_login_at,
+    users.c.email_verified_at,
+    users.c.credentials_version,
+    users.c.failed_logins,
+    users.c.last_failed_login_at,
+    users.c.deletion_due_at,
     _roles_of_user.label("roles"),
 )
 """What `to_user` takes, in its order."""
@@ -80,6 +87,35 @@ _GET_BY_EMAIL = select(*USER_COLUMNS).where(users.c.email_key == bindparam("key"
 _INSERT = insert(users)
 _UPDATE = update(users).where(
     users.c.id == bindparam("user_id"), users.c.version == bindparam("version_before")
+)
+_NOTE_FAILED_LOGIN = (
+    update(users)
+    .where(users.c.id == bindparam("user_id"))
+    .values(
+        failed_logins=users.c.failed_logins + 1,
+        last_failed_login_at=bindparam("failed_at"),
+        version=users.c.version + 1,
+    )
+)
+_ERASE = delete(users).where(
+    users.c.id == bindparam("user_id"), users.c.version == bindparam("stored_version")
+)
+# Not indexed: few mails wait, and few users are erased.
+_ERASE_MAILS = delete(mails).where(
+    or_(
+        mails.c.user_id == bindparam("user_id"),
+        mails.c.address_key == bindparam("email_key"),
+    )
+)
+_ERASE_ORIGINS = (
+    update(audit_events)
+    .where(
+        or_(
+            audit_events.c.actor == bindparam("user_id"),
+            and_(audit_events.c.actor.is_(None), audit_events.c.subject == bindparam("user_id")),
+        )
+    )
+    .values(ip=None, user_agent=None, request_id=None)
 )
 _ROLE_NAMES = select(user_roles.c.role).where(user_roles.c.user_id == bindparam("user_id"))
 _TAKE_ROLES = delete(user_roles).where(
@@ -93,6 +129,12 @@ _GIVE_ROLES = insert(user_roles).from_select(
     ),
 )
 _LIST = select(*USER_COLUMNS).order_by(users.c.id)
+_LIST_DUE = (
+    select(*USER_COLUMNS)
+    .where(users.c.deletion_due_at <= bindparam("now"))
+    .order_by(users.c.deletion_due_at, users.c.id)
+    .limit(bindparam("page_size"))
+)
 
 _of_role = user_roles.c.role == bindparam("role_name")
 _holders = select(user_roles.c.user_id).where(_of_role)
@@ -139,6 +181,11 @@ def to_user(row: SqlRow) -> User:
         created_at,
         updated_at,
         last_login_at,
+        email_verified_at,
+        credentials_version,
+        failed_logins,
+        last_failed_login_at,
+        deletion_due_at,
         permissions_by_role,
     ) = row
     return User(
@@ -156,6 +203,11 @@ def to_user(row: SqlRow) -> User:
         created_at=created_at,
         updated_at=updated_at,
         last_login_at=last_login_at,
+        email_verified_at=email_verified_at,
+        credentials_version=credentials_version,
+        failed_logins=failed_logins,
+        last_failed_login_at=last_failed_login_at,
+        deletion_due_at=deletion_due_at,
     )
 
 
@@ -203,6 +255,34 @@ class SqlUserRepository(UserRepository):
             _give_roles(connection, user.id, user.role_names - stored_names)
 
         self._staging.writes.append(StagedWrite(apply, is_single_statement=False))
+
+    def note_failed_login(self, user_id: UserId, at: datetime) -> None:
+        """Stage the count of a wrong password."""
+
+        def apply(connection: Connection) -> None:
+            connection.execute(_NOTE_FAILED_LOGIN, {"user_id": user_id, "failed_at": at})
+
+        self._staging.writes.append(StagedWrite(apply, is_single_statement=True))
+
+    def erase(self, user: User) -> None:
+        """Stage the end of a user; the foreign keys take roles, families and tokens along."""
+
+        def apply(connection: Connection) -> None:
+            erased = connection.execute(
+                _ERASE, {"user_id": user.id, "stored_version": user.version}
+            )
+            if erased.rowcount != 1:
+                raise StaleUser
+            key = canonical_email(user.email)
+            connection.execute(_ERASE_MAILS, {"user_id": user.id, "email_key": key})
+            connection.execute(_ERASE_ORIGINS, {"user_id": user.id})
+
+        self._staging.writes.append(StagedWrite(apply, is_single_statement=False))
+
+    async def list_due(self, now: datetime, limit: int) -> list[User]:
+        """Return users whose deletion is due, those due first first."""
+        rows = await self._database.fetch(_LIST_DUE, {"now": now, "page_size": limit})
+        return [to_user(row) for row in rows]
 
     async def list_page(self, which: UserFilter, *, after: UserId | None, limit: int) -> list[User]:
         """Return a page of users, lowest id first."""
@@ -307,6 +387,11 @@ def _values(user: User) -> dict[str, object]:
         "version": user.version,
         "updated_at": user.updated_at,
         "last_login_at": user.last_login_at,
+        "email_verified_at": user.email_verified_at,
+        "credentials_version": user.credentials_version,
+        "failed_logins": user.failed_logins,
+        "last_failed_login_at": user.last_failed_login_at,
+        "deletion_due_at": user.deletion_due_at,
     }
 
 
