@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
 from keyturn.adapters.clients_file.clients import FileClients
+from keyturn.adapters.memory.throttle import Unthrottled
 from keyturn.adapters.prometheus.counting import CountingRotateRefresh, CountingUnitOfWork
 from keyturn.adapters.prometheus.metrics import PrometheusMetrics
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
@@ -30,6 +31,7 @@ from keyturn.delivery.background.follow_revocations import FollowRevocations
 from keyturn.delivery.background.purge_regularly import PurgeRegularly
 from keyturn.delivery.cli.operations import Administration
 from keyturn.delivery.http.services import HttpOptions, Services
+from keyturn.domain.login_policy import LoginPolicy
 from keyturn.ports.revocations import RevocationFeed, RevocationList
 from keyturn.ports.system import Clock
 from keyturn.settings import Settings
@@ -39,6 +41,7 @@ from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
 from keyturn.use_cases.change_user import ChangeUser
 from keyturn.use_cases.check_proof import CheckProof
+from keyturn.use_cases.current_password import CurrentPassword
 from keyturn.use_cases.define_role import DefineRole
 from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
@@ -97,6 +100,7 @@ class Container(containers.DeclarativeContainer):
     # Policies: what a deployment chose, as the core sees it.
     session_policy = providers.Singleton(Settings.session_policy, settings)
     password_policy = providers.Singleton(Settings.password_policy, settings)
+    login_policy = providers.Singleton(LoginPolicy)
     argon2_parameters = providers.Singleton(
         Argon2Parameters,
         time_cost=settings.provided.argon2_time_cost,
@@ -168,13 +172,24 @@ class Container(containers.DeclarativeContainer):
         PyJwtProofChecker, keys, asks_for_nonce=settings.provided.asks_for_nonce
     )
 
-    # Use-cases, and the two things that they share.
+    throttle = providers.Singleton(Unthrottled)
+
+    # Use-cases, and what they share.
     new_password_rules = providers.Singleton(NewPasswordRules, password_policy, blocklist)
     tokens = providers.Singleton(
         TokenIssuer, codec, ids, session_policy, settings.provided.token_claims
     )
+    current_password = providers.Singleton(
+        CurrentPassword,
+        unit_of_work.provider,
+        hasher,
+        clock,
+        password_policy,
+        login_policy,
+        throttle,
+    )
     register_user = providers.Singleton(
-        RegisterUser, unit_of_work.provider, hasher, new_password_rules, clock, ids
+        RegisterUser, unit_of_work.provider, hasher, new_password_rules, clock, ids, throttle
     )
     login_user = providers.Singleton(
         LoginUser,
@@ -185,11 +200,20 @@ class Container(containers.DeclarativeContainer):
         ids,
         password_policy,
         session_policy,
+        login_policy,
+        throttle,
     )
     rotate_refresh = providers.Singleton(
         CountingRotateRefresh,
         providers.Singleton(
-            RotateRefresh, unit_of_work.provider, codec, tokens, clock, ids, session_policy
+            RotateRefresh,
+            unit_of_work.provider,
+            codec,
+            tokens,
+            clock,
+            ids,
+            session_policy,
+            throttle,
         ),
         metrics.provided.count_refresh,
     )
@@ -215,10 +239,10 @@ class Container(containers.DeclarativeContainer):
         ChangePassword,
         unit_of_work.provider,
         hasher,
+        current_password,
         new_password_rules,
         clock,
         ids,
-        password_policy,
         session_policy,
     )
     list_sessions = providers.Singleton(ListSessions, unit_of_work.provider, clock)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from keyturn.domain.events import Origin
 from keyturn.domain.ids import MailId, UserId
 from keyturn.domain.secret import Secret
+from keyturn.domain.user import User
 
 MAX_ATTEMPTS_TO_SEND = 10
 """After so many failures a mail is dead, until an operator retries it."""
@@ -62,6 +63,41 @@ class QueuedMail:
     attempts: int = 0
     dead_at: datetime | None = None
     failure: str | None = None
+
+    @staticmethod
+    def to_address(
+        mail_id: MailId, kind: MailKind, address: str, now: datetime, origin: Origin
+    ) -> "QueuedMail":
+        """Return a mail to whoever has an account with this address, which may be nobody."""
+        return QueuedMail(mail_id, kind, address, now, now, origin=origin)
+
+    @staticmethod
+    def about(
+        mail_id: MailId,
+        kind: MailKind,
+        user: User,
+        now: datetime,
+        origin: Origin,
+        *,
+        address: str | None = None,
+        details: tuple[tuple[str, str], ...] = (),
+    ) -> "QueuedMail":
+        """Return a mail about what a user did, or what was done to them.
+
+        Args:
+            address: where it goes; None for the user's own address as it is now.
+        """
+        return QueuedMail(
+            mail_id,
+            kind,
+            address or user.email,
+            now,
+            now,
+            user_id=user.id,
+            credentials_version=user.credentials_version,
+            origin=origin,
+            details=details,
+        )
 
     def claimed(self, until: datetime) -> "QueuedMail":
         """Return it as somebody tries to send it who is believed dead at `until`."""

@@ -24,6 +24,7 @@ class RevokeReason(StrEnum):
     EVICTED = "evicted"
     PASSWORD_CHANGED = "password_changed"
     USER_DISABLED = "user_disabled"
+    ACCOUNT_DELETED = "account_deleted"
 
 
 class EndReason(StrEnum):

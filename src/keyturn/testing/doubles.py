@@ -13,8 +13,10 @@ from uuid import UUID
 from keyturn.domain.claims import AccessClaims, RefreshClaims
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
 from keyturn.domain.ids import EventId, FamilyId, MailId, TokenId, UserId
+from keyturn.domain.mail import Letter, Mail
 from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
+from keyturn.ports.mail import LetterWriter
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
 from keyturn.ports.system import Clock, IdGenerator
 from keyturn.ports.tokens import TokenCodec
@@ -86,6 +88,15 @@ class SequentialIds(IdGenerator):
         """Return one-time-token-1 and so on, which anybody can guess."""
         self._links += 1
         return Secret(f"one-time-token-{self._links}")
+
+
+class PlainLetterWriter(LetterWriter):
+    """Writes mails whose subject is their kind, and whose text is nothing but the token."""
+
+    def write(self, letter: Letter) -> Mail:
+        """Return the mail; its text is empty if it has no token."""
+        text = "" if letter.token is None else letter.token.reveal()
+        return Mail(letter.to, letter.kind.value, text, "")
 
 
 class OpaqueTokenCodec(TokenCodec):

@@ -6,23 +6,32 @@ from typing import TypeVar
 
 from keyturn.adapters.memory.clients import MemoryClients
 from keyturn.adapters.memory.housekeeping import MemoryHousekeeping
+from keyturn.adapters.memory.mailer import MemoryMailer
+from keyturn.adapters.memory.mails import MemoryMailQueue
 from keyturn.adapters.memory.revocations import MemoryRevocationList
 from keyturn.adapters.memory.store import MemoryStore
+from keyturn.adapters.memory.throttle import Unthrottled
 from keyturn.adapters.memory.unit_of_work import MemoryUnitOfWork
+from keyturn.domain.login_policy import LoginPolicy
+from keyturn.domain.mail import Mail
+from keyturn.domain.one_time_token import OneTimeTokenPolicy
 from keyturn.domain.policies import ClaimsPolicy, PasswordPolicy, SessionPolicy
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import User, UserStatus
 from keyturn.ports.clients import Clients
+from keyturn.ports.mail import Mailer
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.proofs import ProofChecker
 from keyturn.ports.revocations import RevocationList
 from keyturn.ports.system import IdGenerator
+from keyturn.ports.throttling import Throttle
 from keyturn.ports.tokens import TokenCodec
 from keyturn.testing.doubles import (
     FixedBlocklist,
     ManualClock,
     OpaqueTokenCodec,
+    PlainLetterWriter,
     PlainPasswordHasher,
     SequentialIds,
 )
@@ -32,9 +41,16 @@ from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
 from keyturn.use_cases.change_user import ChangeUser
 from keyturn.use_cases.check_proof import CheckProof
+from keyturn.use_cases.confirm_email import ConfirmEmail
+from keyturn.use_cases.current_password import CurrentPassword
 from keyturn.use_cases.define_role import DefineRole
+from keyturn.use_cases.delete_account import DeleteAccount
 from keyturn.use_cases.delete_role import DeleteRole
+from keyturn.use_cases.deliver_mail import DeliverMail
 from keyturn.use_cases.end_session import EndSession
+from keyturn.use_cases.erase_due_users import EraseDueUsers
+from keyturn.use_cases.erase_user import EraseUser
+from keyturn.use_cases.export_account import ExportAccount
 from keyturn.use_cases.get_user import GetUser
 from keyturn.use_cases.introspect_token import IntrospectToken
 from keyturn.use_cases.list_audit_events import ListAuditEvents
@@ -47,6 +63,13 @@ from keyturn.use_cases.login_user import LoginUser, LoginUserCommand
 from keyturn.use_cases.new_password import NewPasswordRules
 from keyturn.use_cases.purge_expired import PurgeExpired
 from keyturn.use_cases.register_user import RegisterUser, RegisterUserCommand
+from keyturn.use_cases.request_email_change import RequestEmailChange
+from keyturn.use_cases.request_email_verification import RequestEmailVerification
+from keyturn.use_cases.request_password_reset import (
+    RequestPasswordReset,
+    RequestPasswordResetCommand,
+)
+from keyturn.use_cases.reset_password import ResetPassword
 from keyturn.use_cases.resolve_permissions import ResolvePermissions
 from keyturn.use_cases.revocation_replica import RevocationReplica
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
@@ -104,6 +127,9 @@ class InMemoryKeyturn:
         proofs: ProofChecker | None = None,
         session_policy: SessionPolicy | None = None,
         password_policy: PasswordPolicy | None = None,
+        login_policy: LoginPolicy | None = None,
+        throttle: Throttle | None = None,
+        mailer: Mailer | None = None,
         max_staleness: timedelta = timedelta(days=36_500),
         claims_policy: ClaimsPolicy = ClaimsPolicy.ROLES_AND_PERMISSIONS,
     ) -> None:
@@ -123,12 +149,23 @@ class InMemoryKeyturn:
         self.codec = codec or OpaqueTokenCodec()
         self.session_policy = session_policy or SessionPolicy()
         self.password_policy = password_policy or PasswordPolicy()
+        self.login_policy = login_policy or LoginPolicy()
+        throttle = throttle or Unthrottled()
         blocklist = blocklist or FixedBlocklist()
         rules = NewPasswordRules(self.password_policy, blocklist)
         tokens = TokenIssuer(self.codec, self.ids, self.session_policy, claims_policy)
 
+        current_password = CurrentPassword(
+            self.unit_of_work,
+            self.hasher,
+            self.clock,
+            self.password_policy,
+            self.login_policy,
+            throttle,
+        )
+
         self.register_user = RegisterUser(
-            self.unit_of_work, self.hasher, rules, self.clock, self.ids
+            self.unit_of_work, self.hasher, rules, self.clock, self.ids, throttle
         )
         self.login_user = LoginUser(
             self.unit_of_work,
@@ -138,9 +175,17 @@ class InMemoryKeyturn:
             self.ids,
             self.password_policy,
             self.session_policy,
+            self.login_policy,
+            throttle,
         )
         self.rotate_refresh = RotateRefresh(
-            self.unit_of_work, self.codec, tokens, self.clock, self.ids, self.session_policy
+            self.unit_of_work,
+            self.codec,
+            tokens,
+            self.clock,
+            self.ids,
+            self.session_policy,
+            throttle,
         )
         self.revoke_family = RevokeFamily(
             self.unit_of_work, self.codec, self.clock, self.ids, self.session_policy
@@ -188,12 +233,44 @@ class InMemoryKeyturn:
         self.change_password = ChangePassword(
             self.unit_of_work,
             self.hasher,
+            current_password,
             rules,
             self.clock,
             self.ids,
-            self.password_policy,
             self.session_policy,
         )
+
+        self.sent_mails: list[Mail] = []
+        self.mail_queue = MemoryMailQueue(self.store)
+        self.deliver_mail = DeliverMail(
+            self.mail_queue,
+            self.unit_of_work,
+            PlainLetterWriter(),
+            mailer or MemoryMailer(self.sent_mails),
+            self.clock,
+            self.ids,
+            OneTimeTokenPolicy(),
+        )
+        ask = (self.unit_of_work, self.clock, self.ids, throttle)
+        self.request_password_reset = RequestPasswordReset(*ask)
+        self.request_email_verification = RequestEmailVerification(*ask)
+        self.confirm_email = ConfirmEmail(*ask)
+        self.request_email_change = RequestEmailChange(
+            self.unit_of_work, current_password, self.clock, self.ids, throttle
+        )
+        self.reset_password = ResetPassword(
+            self.unit_of_work,
+            self.hasher,
+            rules,
+            self.clock,
+            self.ids,
+            self.session_policy,
+            throttle,
+        )
+        self.delete_account = DeleteAccount(*change, timedelta(days=14))
+        self.erase_user = EraseUser(*change)
+        self.erase_due_users = EraseDueUsers(*change)
+        self.export_account = ExportAccount(self.unit_of_work, self.clock, self.ids)
 
     async def register(self, email: str = ADA, password: Secret = PASSWORD) -> User:
         """Register a user."""
@@ -202,6 +279,24 @@ class InMemoryKeyturn:
     async def login(self, email: str = ADA, password: Secret = PASSWORD) -> TokenPair:
         """Log a user in."""
         return await self.login_user.execute(LoginUserCommand(email, password))
+
+    async def forget_password(self, email: str = ADA) -> Secret:
+        """Ask for a reset, read the mail and return the token of its link."""
+        await self.request_password_reset.execute(RequestPasswordResetCommand(email))
+        return await self.token_of_next_mail()
+
+    async def token_of_next_mail(self) -> Secret:
+        """Send what waits and return the token of the last mail that has one.
+
+        Raises:
+            LookupError: none of them has a token.
+        """
+        sent_before = len(self.sent_mails)
+        await self.deliver_mail.execute()
+        for mail in reversed(self.sent_mails[sent_before:]):
+            if mail.text:
+                return Secret(mail.text)
+        raise LookupError("no mail with a token was sent")
 
     async def refresh(self, refresh_token: Secret) -> RotateRefreshResult:
         """Refresh a session."""

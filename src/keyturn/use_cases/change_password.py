@@ -2,15 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from keyturn.domain.errors import (
-    Contention,
-    InvalidAccessToken,
-    StaleUser,
-    WrongCurrentPassword,
-)
+from keyturn.domain.errors import Contention, InvalidAccessToken, StaleUser
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId, UserId
-from keyturn.domain.policies import PasswordPolicy, SessionPolicy
+from keyturn.domain.mail import MailKind, QueuedMail
+from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.secret import Secret
@@ -18,6 +14,7 @@ from keyturn.ports.passwords import PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
+from keyturn.use_cases.current_password import CurrentPassword
 from keyturn.use_cases.new_password import NewPasswordRules
 
 
@@ -39,31 +36,32 @@ class ChangePassword:
         self,
         unit_of_work: UnitOfWorkFactory,
         hasher: PasswordHasher,
+        current_password: CurrentPassword,
         rules: NewPasswordRules,
         clock: Clock,
         ids: IdGenerator,
-        password_policy: PasswordPolicy,
         session_policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._hasher = hasher
+        self._current_password = current_password
         self._rules = rules
         self._clock = clock
         self._ids = ids
-        self._password_policy = password_policy
         self._session_policy = session_policy
 
     async def execute(self, command: ChangePasswordCommand) -> None:
         """Change the password; the session it comes from stays, its access tokens do not.
 
+        The user is told by mail (OWASP ASVS 5.0 V6.3.7).
+
         Raises:
-            WrongCurrentPassword: the current password is not the user's.
-            PasswordNotText, PasswordTooShort, PasswordTooLong, PasswordTooCommon: see the policy.
+            WrongCurrentPassword, TooManyAttempts: see `CurrentPassword`.
+            PasswordNotText, PasswordTooShort, PasswordTooLong, PasswordTooCommon,
+                PasswordTooPersonal, PasswordBreached: see the policy.
             InvalidAccessToken: the user is gone or disabled.
             Unavailable: the hasher is busy or the store does not answer.
         """
-        current_password = self._password_policy.normalise(command.current_password)
-        new_password = await self._rules.accept(command.new_password)
         new_hash: str | None = None
         verified_hash: str | None = None
         for _ in range(MAX_ATTEMPTS):
@@ -72,10 +70,10 @@ class ChangePassword:
             if user is None or not user.is_active:
                 raise InvalidAccessToken
             if user.password_hash != verified_hash:
-                if not await self._hasher.verify(user.password_hash, current_password):
-                    raise WrongCurrentPassword
+                await self._current_password.check(user, command.current_password, command.origin)
                 verified_hash = user.password_hash
             if new_hash is None:
+                new_password = await self._rules.accept(command.new_password, email=user.email)
                 new_hash = await self._hasher.hash(new_password)
             now = self._clock.now()
             async with self._unit_of_work() as uow:
@@ -87,6 +85,11 @@ class ChangePassword:
                 uow.revocations.add(
                     Revocation.of_user(
                         user.id, changed.epoch, self._session_policy.tokens_expired_by(now)
+                    )
+                )
+                uow.outbox.add(
+                    QueuedMail.about(
+                        self._ids.mail_id(), MailKind.PASSWORD_CHANGED, user, now, command.origin
                     )
                 )
                 uow.audit.add(

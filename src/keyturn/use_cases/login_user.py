@@ -1,9 +1,12 @@
 """Somebody logs in on a device."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from keyturn.domain.errors import Contention, HashingBusy, InvalidCredentials, StaleUser
 from keyturn.domain.events import AuditEvent, AuditEventType, LoginFailure, Origin
+from keyturn.domain.login_policy import LoginPolicy
+from keyturn.domain.mail import MailKind, QueuedMail
 from keyturn.domain.policies import PasswordPolicy, SessionPolicy
 from keyturn.domain.refresh_token_family import (
     DEFAULT_CLIENT_ID,
@@ -15,12 +18,17 @@ from keyturn.domain.refresh_token_family import (
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.scope import Scope, granted_scope
 from keyturn.domain.secret import Secret
-from keyturn.domain.user import User
+from keyturn.domain.source import source_of
+from keyturn.domain.user import User, UserStatus, canonical_email
 from keyturn.ports.passwords import PasswordHasher
-from keyturn.ports.persistence import UnitOfWorkFactory
+from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
+from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
+
+DEVICE_REMEMBERED = timedelta(days=30)
+"""How long after a session has ended its device still counts as one that the user logs in on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,8 @@ class LoginUser:
         ids: IdGenerator,
         password_policy: PasswordPolicy,
         session_policy: SessionPolicy,
+        login_policy: LoginPolicy,
+        throttle: Throttle,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._hasher = hasher
@@ -60,31 +70,47 @@ class LoginUser:
         self._ids = ids
         self._password_policy = password_policy
         self._session_policy = session_policy
+        self._login_policy = login_policy
+        self._throttle = throttle
 
     async def execute(self, command: LoginUserCommand) -> TokenPair:
         """Log in and return the tokens of a new session.
 
         The least recently used sessions beyond the limit end with reason `evicted`. The password
-        is hashed again if today's parameters differ from those of the stored hash.
+        is hashed again if today's parameters differ from those of the stored hash. A deletion
+        that the user asked for, and that is not due, is taken back.
 
         Raises:
-            InvalidCredentials: unknown address, wrong password or disabled user; the work done
-                for each is the same.
+            InvalidCredentials: unknown address, wrong password, disabled user, address not
+                verified where that is required, or too many wrong passwords before (NIST SP
+                800-63B-4 §3.2.2); the work done for each is the same.
+            TooManyAttempts: too many logins from the same source.
             InvalidEmail, PasswordNotText, PasswordTooLong: nobody's credentials can look like this.
             InvalidScope: the user may do nothing of the scope.
             Unavailable: the hasher is busy or the store does not answer.
         """
+        await self._throttle.admit(
+            ThrottledAction.LOGIN,
+            source=source_of(command.origin.ip),
+            account=canonical_email(command.email),
+        )
         password = self._password_policy.normalise(command.password)
         verified, verified_hash = False, None
         for _ in range(MAX_ATTEMPTS):
             # No unit of work stays open while a password is hashed: it would hold a connection.
             async with self._unit_of_work() as uow:
                 user = await uow.users.get_by_email(command.email)
+                # A wrong password moves the user's version: of many guesses at once, one that is
+                # right starts again here, and no longer counts.
+                admitted = user is None or await self._is_admitted(uow, user, command.origin)
             if user is None or user.password_hash != verified_hash:
                 password_hash = None if user is None else user.password_hash
                 verified = await self._hasher.verify(password_hash, password)
-            if user is None or not verified or not user.is_active:
-                await self._note_failure(user, verified=verified, origin=command.origin)
+            failure = self._failure(user, admitted=admitted, verified=verified)
+            if user is None or failure is not None:
+                await self._note_failure(
+                    user, failure or LoginFailure.UNKNOWN_EMAIL, command.origin
+                )
                 raise InvalidCredentials
             verified_hash = user.password_hash
             try:
@@ -93,25 +119,57 @@ class LoginUser:
                 continue
         raise Contention
 
-    async def _note_failure(self, user: User | None, *, verified: bool, origin: Origin) -> None:
+    async def _is_admitted(self, uow: UnitOfWork, user: User, origin: Origin) -> bool:
+        now = self._clock.now()
+        if self._login_policy.admits(user, now, from_known_device=False):
+            return True
+        if not self._login_policy.admits(user, now, from_known_device=True):
+            return False
+        source = source_of(origin.ip)
+        if source is None:
+            return False
+        families = await uow.families.list_live(user.id, now)
+        families += await uow.families.list_ended(user.id, now, now - DEVICE_REMEMBERED)
+        return any(source_of(family.device.ip) == source for family in families)
+
+    def _failure(self, user: User | None, *, admitted: bool, verified: bool) -> LoginFailure | None:
         if user is None:
-            reason = LoginFailure.UNKNOWN_EMAIL
-        elif not verified:
-            reason = LoginFailure.WRONG_PASSWORD
-        else:
-            reason = LoginFailure.USER_DISABLED
+            return LoginFailure.UNKNOWN_EMAIL
+        if not admitted:
+            return LoginFailure.TOO_MANY_FAILURES
+        if not verified:
+            return LoginFailure.WRONG_PASSWORD
+        if not user.may_log_in(self._clock.now()):
+            return LoginFailure.USER_DISABLED
+        if self._login_policy.requires_verified_email and user.email_verified_at is None:
+            return LoginFailure.EMAIL_NOT_VERIFIED
+        return None
+
+    async def _note_failure(self, user: User | None, failure: LoginFailure, origin: Origin) -> None:
+        now = self._clock.now()
         async with self._unit_of_work() as uow:
+            if user is not None and failure is LoginFailure.WRONG_PASSWORD:
+                uow.users.note_failed_login(user.id, now)
+                if user.failed_logins + 1 == self._login_policy.failures_from_anywhere:
+                    self._mail(uow, MailKind.LOGIN_BLOCKED, user, origin)
+            if user is not None and failure is LoginFailure.EMAIL_NOT_VERIFIED:
+                # Who knows the password is told by mail, not by the answer: that would tell
+                # whoever registers with a stranger's address whether it was free.
+                self._mail(uow, MailKind.VERIFY_EMAIL, user, origin)
             uow.audit.add(
                 AuditEvent(
                     self._ids.event_id(),
-                    self._clock.now(),
+                    now,
                     AuditEventType.LOGIN_FAILED,
                     subject=None if user is None else user.id,
                     origin=origin,
-                    details={"reason": reason},
+                    details={"reason": failure},
                 )
             )
             await uow.commit()
+
+    def _mail(self, uow: UnitOfWork, kind: MailKind, user: User, origin: Origin) -> None:
+        uow.outbox.add(QueuedMail.about(self._ids.mail_id(), kind, user, self._clock.now(), origin))
 
     async def _start_session(
         self, user: User, password: Secret, command: LoginUserCommand
@@ -135,6 +193,18 @@ class LoginUser:
             # The user's version guards it all: a login, a password change or a disabling that
             # came in between makes this commit stale.
             uow.users.save(user.logged_in(now, password_hash=password_hash))
+            if user.status is UserStatus.DELETING:
+                uow.audit.add(
+                    AuditEvent(
+                        self._ids.event_id(),
+                        now,
+                        AuditEventType.DELETION_CANCELLED,
+                        actor=user.id,
+                        subject=user.id,
+                        session=family.id,
+                        origin=command.origin,
+                    )
+                )
             for evicted in families_to_evict(live, now, self._session_policy.max_sessions):
                 uow.families.revoke(evicted.id, now, RevokeReason.EVICTED)
                 uow.revocations.add(

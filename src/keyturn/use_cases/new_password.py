@@ -14,7 +14,7 @@ class NewPasswordRules:
         self._policy = policy
         self._blocklist = blocklist
 
-    async def accept(self, password: Secret) -> Secret:
+    async def accept(self, password: Secret, *, email: str | None = None) -> Secret:
         """Return the password in the form that is hashed.
 
         Raises:

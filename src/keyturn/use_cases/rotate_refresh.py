@@ -21,9 +21,11 @@ from keyturn.domain.refresh_token_family import (
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.scope import Scope, narrowed_scope
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import source_of
 from keyturn.domain.user import User
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
+from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.ports.tokens import TokenCodec
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
@@ -70,6 +72,7 @@ class RotateRefresh:
         clock: Clock,
         ids: IdGenerator,
         policy: SessionPolicy,
+        throttle: Throttle,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._codec = codec
@@ -77,19 +80,30 @@ class RotateRefresh:
         self._clock = clock
         self._ids = ids
         self._policy = policy
+        self._throttle = throttle
 
     async def execute(self, command: RotateRefreshCommand) -> RotateRefreshResult:
         """Refresh a session (RFC 6749 §6, RFC 9700 §4.14.2).
 
-        Whatever fails with `Unavailable` or `InvalidScope` has not used up the token.
+        Whatever fails with `Unavailable`, `TooManyAttempts` or `InvalidScope` has not used up the
+        token.
 
         Raises:
             InvalidRefreshToken: the token is worth nothing. On reuse the whole family has been
                 revoked, and that is committed, before this is raised.
             InvalidScope: the scope exceeds what the session was granted.
+            TooManyAttempts: too many refreshes from the same source, or of the same session.
             Unavailable: the store or the signing key can't be reached.
         """
-        claims = self._codec.decode_refresh(command.refresh_token)
+        source = source_of(command.origin.ip)
+        try:
+            claims = self._codec.decode_refresh(command.refresh_token)
+        except InvalidRefreshToken:
+            await self._throttle.admit(ThrottledAction.REFRESH, source=source)
+            raise
+        await self._throttle.admit(
+            ThrottledAction.REFRESH, source=source, account=str(claims.family_id)
+        )
         presented = PresentedToken(
             family_id=claims.family_id,
             user_id=claims.user_id,
