@@ -229,3 +229,13 @@ leaders = Table(
     Column("holder", Text, nullable=False),
     Column("until", UtcTimestamp, nullable=False),
 )
+
+# Of attempts; see `SqlThrottleWindows`.
+throttle_windows = Table(
+    "throttle_windows",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("expires_at", UtcTimestamp, nullable=False),
+    Index(None, "expires_at"),
+)

@@ -1,0 +1,70 @@
+"""Windows in a Redis, which all processes share and which survive a restart of theirs."""
+
+import time
+from typing import Final
+
+from limits.aio.storage import RedisStorage
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+TIMEOUT: Final = 1.0
+"""Seconds that Redis may take for one answer, a new connection included."""
+
+MOST_CONNECTIONS: Final = 16
+"""Who finds them all in use waits for one as long as for an answer."""
+
+
+class RedisWindows(RedisStorage):
+    """The library's own, over the client and with the timeouts that keyturn uses elsewhere.
+
+    Needs Redis or what speaks its protocol; not a Redis Cluster, and not a read replica.
+    """
+
+    def __init__(self, url: str, *, key_prefix: str = "keyturn:throttle") -> None:
+        """Count at `url`; nothing connects before the first call.
+
+        Args:
+            url: `redis://:password@host:6379/0`, `rediss://...` or `unix:///path?db=0`.
+            key_prefix: deployments that share a Redis need different ones.
+
+        Raises:
+            ValueError: the URL is of no known kind; the message repeats no part of it.
+        """
+        try:
+            # The other pool of that library fails at once when its connections are all in use.
+            pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=MOST_CONNECTIONS,
+                timeout=TIMEOUT,
+                decode_responses=True,
+                socket_timeout=TIMEOUT,
+                socket_connect_timeout=TIMEOUT,
+                # The server may have closed a connection that was idle for long.
+                retry=Retry(NoBackoff(), 1),
+            )
+        except ValueError:
+            raise ValueError(
+                "the Redis URL must begin with redis://, rediss:// or unix://"
+            ) from None
+        self._redis = Redis(connection_pool=pool)
+        super().__init__(
+            "async+redis://",
+            wrap_exceptions=True,
+            implementation="redispy",
+            key_prefix=key_prefix,
+            connection_pool=pool,  # type: ignore[arg-type]  # documented, and typed otherwise
+        )
+
+    async def get_expiry(self, key: str) -> float:
+        """Return when a window ends, in seconds since 1970.
+
+        The library asks for whole seconds, which Redis rounds: half of those who come back when
+        they were told to would be too early.
+        """
+        left = await self._redis.pttl(self.bridge.prefixed_key(key))
+        return max(left, 0) / 1000 + time.time()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._redis.aclose(close_connection_pool=True)

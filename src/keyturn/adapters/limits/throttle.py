@@ -1,0 +1,168 @@
+"""How often somebody may try, counted in windows by the library limits."""
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from limits import RateLimitItem, parse_many
+from limits.aio.storage import Storage
+from limits.aio.strategies import FixedWindowRateLimiter
+from limits.errors import StorageError
+
+from keyturn.adapters.limits.process_windows import ProcessWindows
+from keyturn.domain.errors import StoreUnavailable, TooManyAttempts
+from keyturn.ports.throttling import Throttle, ThrottledAction
+
+
+class ThrottleFailure(Exception):
+    """Why an attempt could not be counted, for the operator's log."""
+
+
+def _parsed(text: str) -> tuple[RateLimitItem, ...]:
+    if not text.strip():
+        return ()
+    try:
+        rates = parse_many(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no rate such as 30/minute;300/hour") from None
+    if any(rate.amount < 1 for rate in rates):
+        raise ValueError(f"{text!r} lets nobody in: a rate is at least 1")
+    return tuple(sorted(rates, key=RateLimitItem.get_expiry))
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How often something may be tried.
+
+    Attributes:
+        per_source: what one source may, shortest window first; empty for as often as it likes.
+        per_account: what may be tried for one account, from wherever.
+    """
+
+    per_source: tuple[RateLimitItem, ...] = ()
+    per_account: tuple[RateLimitItem, ...] = ()
+
+    @staticmethod
+    def parse(per_source: str = "", per_account: str = "") -> "Rates":
+        """Return rates from the notation of limits, such as `30/minute;300/hour`.
+
+        Args:
+            per_source: an empty text for as often as it likes.
+            per_account: likewise.
+
+        Raises:
+            ValueError: a text is no such notation, or lets nobody in.
+        """
+        return Rates(_parsed(per_source), _parsed(per_account))
+
+
+DEFAULT_RATES: Final[Mapping[ThrottledAction, Rates]] = MappingProxyType(
+    {
+        # What wrong passwords cost an account stands on its record: see `LoginPolicy`.
+        ThrottledAction.LOGIN: Rates.parse("30/minute;300/hour"),
+        ThrottledAction.REGISTER: Rates.parse("10/minute;60/hour", "5/hour"),
+        ThrottledAction.RESET: Rates.parse("10/minute;60/hour", "5/hour"),
+        ThrottledAction.VERIFY: Rates.parse("10/minute;60/hour", "5/hour"),
+        ThrottledAction.REFRESH: Rates.parse("600/minute", "60/minute"),
+        ThrottledAction.STRENGTH: Rates.parse("60/minute"),
+    }
+)
+
+COUNTED_IN_PROCESS: Final = frozenset({ThrottledAction.REFRESH, ThrottledAction.STRENGTH})
+"""What is so frequent, and costs so little, that counting it elsewhere would be the larger load."""
+
+
+class LimitsThrottle(Throttle):
+    """Counts in windows that begin with the first attempt and end by themselves.
+
+    Who is refused uses up nothing, of no window: refused attempts don't lengthen the wait, and
+    nobody can use up an account's attempts from a source that may not try any more.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        rates: Mapping[ThrottledAction, Rates] = DEFAULT_RATES,
+        *,
+        counted_in_process: frozenset[ThrottledAction] = COUNTED_IN_PROCESS,
+    ) -> None:
+        """Count in `storage`.
+
+        Args:
+            storage: `ProcessWindows`, `RedisWindows` or `SqlThrottleWindows`; the attempts of all
+                processes that share it are counted together.
+            rates: an action that is not named may be tried as often as anybody likes.
+            counted_in_process: actions that each process counts for itself.
+        """
+        self._rates = rates
+        self._shared = FixedWindowRateLimiter(storage)
+        self._own = FixedWindowRateLimiter(ProcessWindows())
+        self._counted_in_process = counted_in_process
+
+    async def admit(
+        self, action: ThrottledAction, *, source: str | None, account: str | None = None
+    ) -> None:
+        windows = self._windows(action, source, account)
+        limiter = self._own if action in self._counted_in_process else self._shared
+        with _store_errors():
+            for window in windows:
+                if not await limiter.test(*window):
+                    raise TooManyAttempts(await _seconds_until_free(limiter, windows))
+            for window in windows:
+                # Of those who passed the test at once, only so many pass this as may.
+                if not await limiter.hit(*window):
+                    raise TooManyAttempts(await _seconds_until_free(limiter, windows))
+
+    def _windows(
+        self, action: ThrottledAction, source: str | None, account: str | None
+    ) -> "list[_Window]":
+        rates = self._rates.get(action, Rates())
+        windows = []
+        # The account's first: who loses a race for them has not been counted at the source yet.
+        if account is not None:
+            key = f"{action}/account/{_digest(account)}"
+            windows += [_Window(rate, key) for rate in rates.per_account]
+        if source is not None:
+            key = f"{action}/source/{_digest(source)}"
+            windows += [_Window(rate, key) for rate in rates.per_source]
+        return windows
+
+
+class _Window(NamedTuple):
+    rate: RateLimitItem
+    key: str
+
+
+async def _seconds_until_free(limiter: FixedWindowRateLimiter, windows: list[_Window]) -> int:
+    free_at = 0.0
+    for window in windows:
+        stats = await limiter.get_window_stats(*window)
+        if stats.remaining == 0:
+            free_at = max(free_at, stats.reset_time)
+    return max(1, math.ceil(free_at - time.time()))
+
+
+def _digest(text: str) -> str:
+    # Addresses belong neither into keys that an operator lists nor into another store's backups.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except StorageError as error:
+        raise StoreUnavailable from _failure(error.storage_error)
+    except OSError as error:
+        raise StoreUnavailable from _failure(error)
+
+
+def _failure(error: Exception) -> ThrottleFailure:
+    # What was sent, and may be quoted, holds digests alone.
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    return ThrottleFailure(f"{kind}: {error}").with_traceback(error.__traceback__)
