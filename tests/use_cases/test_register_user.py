@@ -1,6 +1,7 @@
 """Somebody makes an account."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from keyturn.domain.errors import (
     PasswordTooCommon,
     PasswordTooShort,
 )
+from keyturn.domain.mail import MailKind
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import USER_ROLE, UserStatus
 from keyturn.testing.doubles import FixedBlocklist, PlainPasswordHasher
@@ -96,3 +98,46 @@ async def test_a_taken_address_costs_a_hash_too() -> None:
     with pytest.raises(EmailTaken):
         await keyturn.register()
     assert hasher.hashes == 2
+
+
+async def test_where_it_is_hidden_whoever_registers_a_taken_address_sees_what_a_new_one_shows(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    owner = await keyturn.register()
+    keyturn.store.mails.clear()
+    command = RegisterUserCommand(ADA.upper(), PASSWORD, "Eve", hides_taken_address=True)
+    shown = await keyturn.register_user.execute(command)
+    fresh = await keyturn.register_user.execute(replace(command, email="eve@example.com"))
+    assert (
+        replace(shown, id=fresh.id, email=fresh.email, password_hash=fresh.password_hash) == fresh
+    )
+    assert shown.id not in keyturn.store.users
+    assert keyturn.store.users[owner.id] == owner
+    assert [mail.kind for mail in keyturn.store.mails.values()] == [
+        MailKind.ALREADY_REGISTERED,
+        MailKind.VERIFY_EMAIL,
+    ]
+
+
+async def test_of_many_who_register_one_address_at_once_nobody_is_told_who_was_first(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    command = RegisterUserCommand(ADA, PASSWORD, hides_taken_address=True)
+    await asyncio.gather(*(keyturn.register_user.execute(command) for _ in range(20)))
+    assert len(keyturn.store.users) == 1
+    kinds = [mail.kind for mail in keyturn.store.mails.values()]
+    assert kinds.count(MailKind.VERIFY_EMAIL) == 1
+    assert kinds.count(MailKind.ALREADY_REGISTERED) == 19
+
+
+async def test_a_mail_to_the_owner_names_nobody_who_used_the_address(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    await keyturn.register()
+    await keyturn.deliver_mail.execute()
+    await keyturn.register_user.execute(
+        RegisterUserCommand(ADA, PASSWORD, "Click https://evil.example", hides_taken_address=True)
+    )
+    await keyturn.deliver_mail.execute()
+    told = keyturn.sent_mails[-1]
+    assert (told.to, told.subject, told.text) == (ADA, MailKind.ALREADY_REGISTERED, "")
