@@ -18,7 +18,7 @@ class BrokenMailer(Mailer):
     """Fails as it is told to."""
 
     def __init__(self) -> None:
-        self.error: Exception | None = MailUnavailable("connection refused")
+        self.error: BaseException | None = MailUnavailable("connection refused")
         self.sent: list[Mail] = []
 
     async def send(self, mail: Mail) -> None:
