@@ -1,5 +1,7 @@
 """The numbers that a deployment may choose, with bounds that keep them safe."""
 
+import re
+import string
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,12 +9,17 @@ from enum import StrEnum
 
 from keyturn.domain.errors import PasswordNotText, PasswordTooLong, PasswordTooShort
 from keyturn.domain.secret import Secret
+from keyturn.domain.user import fold_address
 
 MAX_CLOCK_SKEW = timedelta(seconds=60)
 """How far the clock of another worker may be ahead: its tokens are good here at once."""
 
 MAX_GRACE = timedelta(seconds=60)
 SHORTEST_PASSWORD = 8
+
+_SHORTEST_CONTEXT_WORD = 4
+_BETWEEN_WORDS = re.compile(r"[\s.+_@-]+")
+_AROUND_A_WORD = string.digits + string.punctuation + string.whitespace
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,52 @@ class PasswordPolicy:
         if len(normal) < self.min_length:
             raise PasswordTooShort(f"A password has at least {self.min_length} characters.")
         return normal
+
+
+def context_words(service_name: str, email: str | None) -> tuple[str, ...]:
+    """Return what is guessed first of this service and this person (NIST SP 800-63B-4 §3.1.1.2).
+
+    These are the address, and the name of the service, the local part and the labels of the domain
+    but the last one, each of the three as a whole and in its parts. A word of fewer than four characters is in
+    too many passwords by chance and does not count.
+
+    Args:
+        service_name: as people know it.
+        email: as the person wrote it, None where it is not known.
+
+    Returns:
+        The words, case folded, longest first.
+    """
+    address = fold_address(email or "")
+    local, _, domain = address.rpartition("@")
+    wholes = (fold_address(service_name), local, domain.rpartition(".")[0])
+    words = {address, *wholes, *(part for whole in wholes for part in _BETWEEN_WORDS.split(whole))}
+    counting = (word for word in words if len(word) >= _SHORTEST_CONTEXT_WORD)
+    return tuple(sorted(counting, key=lambda word: (-len(word), word)))
+
+
+def is_too_personal(password: Secret, words: tuple[str, ...]) -> bool:
+    """Return whether little of a normalised password is left without some words.
+
+    Taken out with a word are the digits, punctuation and blanks around it. Too little is left
+    where that alone would be too short for any password.
+
+    Args:
+        words: of `context_words`.
+    """
+    if not words:
+        return False
+    found = re.compile("|".join(map(re.escape, words)))
+    first, *others = found.split(fold_address(password.reveal()))
+    if not others:
+        return False
+    *between, last = others
+    left = (
+        first.rstrip(_AROUND_A_WORD),
+        *(part.strip(_AROUND_A_WORD) for part in between),
+        last.lstrip(_AROUND_A_WORD),
+    )
+    return sum(map(len, left)) < SHORTEST_PASSWORD
 
 
 class ClaimsPolicy(StrEnum):
