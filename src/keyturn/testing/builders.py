@@ -6,10 +6,13 @@ from uuid import UUID
 
 from keyturn.domain.claims import AccessClaims
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
-from keyturn.domain.ids import EventId, FamilyId, TokenId, UserId
+from keyturn.domain.ids import EventId, FamilyId, MailId, TokenId, UserId
+from keyturn.domain.mail import MailKind, QueuedMail
+from keyturn.domain.one_time_token import OneTimeToken, TokenPurpose, digest_of
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID, Device, RefreshTokenFamily
 from keyturn.domain.revocation import Revocation
+from keyturn.domain.secret import Secret
 from keyturn.domain.user import USER_ROLE, Role, User, UserStatus
 from keyturn.testing.doubles import START
 
@@ -159,6 +162,60 @@ def make_event(
         session=session,
         origin=origin or Origin(),
         details=details or {},
+    )
+
+
+def make_one_time_token(
+    user: User,
+    number: int = 1,
+    *,
+    purpose: TokenPurpose = TokenPurpose.RESET_PASSWORD,
+    email: str | None = None,
+    created_at: datetime = START,
+    expires_at: datetime | None = None,
+) -> OneTimeToken:
+    """Return a token that was sent to `user`, as it is stored.
+
+    Args:
+        number: tells tokens of one test apart: it makes the digest.
+        email: where it was sent; the user's address if there is none.
+        expires_at: half an hour after its creation if there is none.
+    """
+    return OneTimeToken(
+        digest=digest_of(Secret(f"one-time-token-{number}")),
+        purpose=purpose,
+        user_id=user.id,
+        email=email or user.email,
+        credentials_version=user.credentials_version,
+        created_at=created_at,
+        expires_at=expires_at or created_at + timedelta(minutes=30),
+    )
+
+
+def make_mail(
+    number: int = 1,
+    *,
+    kind: MailKind = MailKind.RESET_PASSWORD,
+    address: str | None = None,
+    user: User | None = None,
+    next_attempt_at: datetime = START,
+    dead_at: datetime | None = None,
+) -> QueuedMail:
+    """Return a mail that waits to be sent; of two mails the one of the greater number is later.
+
+    Args:
+        number: makes the id.
+        address: whom it is for; the user's, or `user<number>@example.com`, if there is none.
+        user: whom it is about.
+    """
+    return QueuedMail(
+        id=MailId(_numbered(0xE, number)),
+        kind=kind,
+        address=address or (f"user{number}@example.com" if user is None else user.email),
+        created_at=START,
+        next_attempt_at=next_attempt_at,
+        user_id=None if user is None else user.id,
+        dead_at=dead_at,
     )
 
 

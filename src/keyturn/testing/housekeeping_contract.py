@@ -1,7 +1,7 @@
 """What every `Housekeeping` must do, as tests.
 
-Subclass it and give three fixtures on one empty store: `unit_of_work` and `revocations` as in the
-other kits, and `housekeeping`.
+Subclass it and give four fixtures on one empty store: `unit_of_work`, `revocations` and
+`mail_queue` as in the other kits, and `housekeeping`.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import pytest
 
 from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
 from keyturn.domain.revocation import Revocation
+from keyturn.ports.mail import MailQueue
 from keyturn.ports.persistence import (
     AuditFilter,
     Housekeeping,
@@ -19,7 +20,14 @@ from keyturn.ports.persistence import (
     UnitOfWorkFactory,
 )
 from keyturn.ports.revocations import RevocationList
-from keyturn.testing.builders import make_event, make_family, make_revocation, make_user
+from keyturn.testing.builders import (
+    make_event,
+    make_family,
+    make_mail,
+    make_one_time_token,
+    make_revocation,
+    make_user,
+)
 from keyturn.testing.steps import HOUR, NOW, RACERS, TICK, commit
 
 TASK = "purge"
@@ -38,6 +46,11 @@ class HousekeepingContract:
     @pytest.fixture
     def revocations(self) -> RevocationList:
         """Return the list of that store."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def mail_queue(self) -> MailQueue:
+        """Return the queue of that store."""
         raise NotImplementedError
 
     @pytest.fixture
@@ -126,6 +139,49 @@ class HousekeepingContract:
             page = await uow.audit.list_page(AuditFilter(), before=None, limit=10)
         assert page == [at, after]
 
+    async def test_one_time_tokens_go_when_they_expire(
+        self, unit_of_work: UnitOfWorkFactory, housekeeping: Housekeeping
+    ) -> None:
+        """At that very moment, and never before."""
+        user = make_user()
+        tokens = [
+            make_one_time_token(user, number, expires_at=NOW + (number - 2) * TICK)
+            for number in range(1, 4)
+        ]
+
+        def stage(uow: UnitOfWork) -> None:
+            uow.users.add(user)
+            for token in tokens:
+                uow.one_time_tokens.add(token)
+
+        await commit(unit_of_work, stage)
+        purged = await housekeeping.purge(ended_before=NOW, now=NOW, events_before=NOW, batch=10)
+        assert purged == Purged(one_time_tokens=2)
+        async with unit_of_work() as uow:
+            left = [await uow.one_time_tokens.get(token.digest) for token in tokens]
+            assert await uow.users.get(user.id) == user
+        assert left == [None, None, tokens[2]]
+
+    async def test_mails_go_by_when_they_died(
+        self, unit_of_work: UnitOfWorkFactory, housekeeping: Housekeeping, mail_queue: MailQueue
+    ) -> None:
+        """That very moment stays, and what still waits, however old it is."""
+        before, at, after = (
+            make_mail(number, dead_at=NOW + (number - 2) * TICK) for number in range(1, 4)
+        )
+        waiting = make_mail(4, next_attempt_at=NOW - HOUR)
+
+        def stage(uow: UnitOfWork) -> None:
+            for mail in (waiting, after, at, before):
+                uow.outbox.add(mail)
+
+        await commit(unit_of_work, stage)
+        late = NOW + HOUR
+        purged = await housekeeping.purge(ended_before=late, now=late, events_before=NOW, batch=10)
+        assert purged == Purged(mails=1)
+        page = await mail_queue.list_page(only_dead=False, after=None, limit=10)
+        assert list(page) == [at, after, waiting]
+
     async def test_a_purge_removes_no_more_than_a_batch_of_each_kind(
         self, unit_of_work: UnitOfWorkFactory, housekeeping: Housekeeping
     ) -> None:
@@ -140,6 +196,9 @@ class HousekeepingContract:
                 uow.revocations.add(make_revocation(number))
             for number in range(2):
                 uow.audit.add(make_event(number))
+            for number in range(4):
+                uow.one_time_tokens.add(make_one_time_token(user, number))
+                uow.outbox.add(make_mail(number, dead_at=NOW))
 
         await commit(unit_of_work, stage)
         late = NOW + timedelta(days=365)
@@ -147,7 +206,12 @@ class HousekeepingContract:
             await housekeeping.purge(ended_before=late, now=late, events_before=late, batch=3)
             for _ in range(4)
         ]
-        assert purged == [Purged(3, 3, 2), Purged(3, 2, 0), Purged(1, 0, 0), Purged()]
+        assert purged == [
+            Purged(3, 3, 2, 3, 3),
+            Purged(3, 2, 0, 1, 1),
+            Purged(families=1),
+            Purged(),
+        ]
 
     async def test_purges_at_the_same_time_remove_each_record_once(
         self, unit_of_work: UnitOfWorkFactory, housekeeping: Housekeeping

@@ -87,10 +87,11 @@ class MemoryUserRepository(UserRepository):
 
     async def list_due(self, now: datetime, limit: int) -> list[User]:
         await give_way()
+        users = (self._store.user(user_id) for user_id in sorted(self._store.users))
         return [
             user
-            for _, user in sorted(self._store.users.items())
-            if user.deletion_due_at is not None and user.deletion_due_at <= now
+            for user in users
+            if user is not None and user.deletion_due_at is not None and user.deletion_due_at <= now
         ][:limit]
 
     async def list_page(self, which: UserFilter, *, after: UserId | None, limit: int) -> list[User]:

@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from keyturn.adapters.sqlalchemy.database import Database, StagedWrite, Staging
-from keyturn.adapters.sqlalchemy.tables import one_time_tokens
+from keyturn.adapters.sqlalchemy.tables import one_time_tokens, users
 from keyturn.domain.errors import StaleOneTimeToken
 from keyturn.domain.one_time_token import OneTimeToken, TokenPurpose
 from keyturn.ports.persistence import OneTimeTokenRepository
@@ -21,6 +21,13 @@ _GET = select(
     _row.expires_at,
 ).where(_of_digest)
 _INSERT = insert(one_time_tokens)
+# Whoever redeems a token changes its user too, and an erasure comes the other way round.
+_LOCK_USER = (
+    select(users.c.id)
+    .join_from(one_time_tokens, users)
+    .where(_of_digest)
+    .with_for_update(key_share=True, of=users)
+)
 _REDEEM = delete(one_time_tokens).where(_of_digest)
 
 
@@ -30,7 +37,7 @@ class SqlOneTimeTokenRepository(OneTimeTokenRepository):
     def __init__(self, database: Database, staging: Staging) -> None:
         """Read from `database` and note writes in `staging`."""
         self._database = database
-        self._staged = staging.writes
+        self._staging = staging
 
     async def get(self, digest: str) -> OneTimeToken | None:
         """Return the token of this digest, or None."""
@@ -63,14 +70,18 @@ class SqlOneTimeTokenRepository(OneTimeTokenRepository):
         def apply(connection: Connection) -> None:
             connection.execute(_INSERT, values)
 
-        self._staged.append(StagedWrite(apply, is_single_statement=True))
+        self._staging.writes.append(StagedWrite(apply, is_single_statement=True))
 
     def redeem(self, digest: str) -> None:
         """Stage the only use of a token."""
+
+        def lock(connection: Connection) -> None:
+            connection.execute(_LOCK_USER, {"token_digest": digest})
 
         def apply(connection: Connection) -> None:
             redeemed = connection.execute(_REDEEM, {"token_digest": digest})
             if redeemed.rowcount != 1:
                 raise StaleOneTimeToken
 
-        self._staged.append(StagedWrite(apply, is_single_statement=True))
+        self._staging.locks.append(StagedWrite(lock, is_single_statement=False))
+        self._staging.writes.append(StagedWrite(apply, is_single_statement=True))
