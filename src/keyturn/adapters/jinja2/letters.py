@@ -138,7 +138,13 @@ class JinjaLetterWriter(LetterWriter):
         """
         for kind in MailKind:
             for letter in _samples(kind):
-                self.write(letter)
+                try:
+                    self.write(letter)
+                except LetterUnwritable as error:
+                    if error.__cause__ is None:
+                        raise
+                    reason = _reason(error.__cause__)
+                    raise LetterUnwritable(f"{error.detail}: {reason}") from error
 
     def _link(self, letter: Letter) -> str | None:
         url = self._urls.get(letter.kind)
@@ -152,8 +158,8 @@ class JinjaLetterWriter(LetterWriter):
         try:
             return self._environment.get_template(name).render(values)
         except Exception as error:
-            # A template can fail in any way.
-            raise LetterUnwritable(_what_is_wrong(name, error)) from error
+            # A template can fail in any way, and the error may quote what the letter says.
+            raise LetterUnwritable(f"The template {name} fails: {type(error).__name__}") from error
 
     @cached_property
     def _environment(self) -> "Environment":
@@ -190,23 +196,12 @@ def _require_link(url: str) -> None:
         )
 
 
-def _what_is_wrong(name: str, error: Exception) -> str:
-    from jinja2 import (  # noqa: PLC0415 - lazily
-        TemplateNotFound,
-        TemplateSyntaxError,
-        UndefinedError,
-    )
+def _reason(error: BaseException) -> str:
+    from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - lazily
 
-    match error:
-        case TemplateNotFound():
-            return f"There is no template {error.name}."
-        case TemplateSyntaxError():
-            return f"The template {error.name}, line {error.lineno}: {error.message}"
-        case UndefinedError():
-            return f"The template {name}: {error.message}"
-        case _:
-            # The text of another error may quote what the letter says.
-            return f"The template {name} fails: {type(error).__name__}"
+    if isinstance(error, TemplateSyntaxError):
+        return f"{error.name}, line {error.lineno}: {error.message}"
+    return str(error)
 
 
 def _in_words(span: timedelta) -> str:
