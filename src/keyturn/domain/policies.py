@@ -127,8 +127,8 @@ def context_words(service_name: str, email: str | None) -> tuple[str, ...]:
     """Return what is guessed first of this service and this person (NIST SP 800-63B-4 §3.1.1.2).
 
     These are the address, and the name of the service, the local part and the labels of the domain
-    but the last one, each of the three as a whole and in its parts. A word of fewer than four characters is in
-    too many passwords by chance and does not count.
+    but the last one, each of the three as a whole and in its parts. A word of fewer than four
+    characters is in too many passwords by chance and does not count.
 
     Args:
         service_name: as people know it.
