@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, insert, inspect, text
 
 import keyturn
 from keyturn.adapters.sqlalchemy import migrations
@@ -27,8 +28,19 @@ from keyturn.adapters.sqlalchemy.migrations import (
     migrate,
     require_newest_schema,
 )
-from keyturn.adapters.sqlalchemy.tables import metadata
+from keyturn.adapters.sqlalchemy.tables import metadata, user_roles, users
+from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.domain.errors import StoreUnavailable
+from keyturn.domain.events import AuditEventType
+from keyturn.domain.user import User, UserStatus
+from keyturn.testing.builders import (
+    make_event,
+    make_family,
+    make_mail,
+    make_one_time_token,
+    make_user,
+)
+from keyturn.testing.steps import NOW
 
 PACKAGE = Path(keyturn.__file__).parent
 
@@ -65,6 +77,51 @@ async def test_migrations_go_up_and_down_one_by_one(
         await downgrade(empty_database_url, revision)
     assert await current_revision(empty_database) is None
     assert await empty_database.read(_tables) == {"alembic_version"}
+
+
+async def test_accounts_of_before_go_on_and_survive_the_way_back(
+    empty_database: Database, empty_database_url: str
+) -> None:
+    user, leaver = make_user(1), make_user(2)
+    family = make_family(user)
+    await migrate(empty_database_url, "0003")
+    await empty_database.read(lambda c: _insert_as_of_0003(c, user, leaver))
+    async with SqlUnitOfWork(empty_database) as uow:
+        uow.families.add(family)
+        await uow.commit()
+    await migrate(empty_database_url)
+    leaving = leaver.leaving(NOW, due=NOW)
+    async with SqlUnitOfWork(empty_database) as uow:
+        assert await uow.families.get_with_user(family.id) == (family, user)
+        assert await uow.users.get(leaver.id) == leaver
+        uow.users.save(leaving)
+        uow.users.note_failed_login(user.id, NOW)
+        uow.one_time_tokens.add(make_one_time_token(user))
+        uow.outbox.add(make_mail(user=user))
+        uow.audit.add(make_event(1, type=AuditEventType.LOGIN_FAILED))
+        uow.audit.add(make_event(2, type=AuditEventType.DELETION_REQUESTED))
+        await uow.commit()
+    await downgrade(empty_database_url, "0003")
+    stored = await empty_database.fetch(text("SELECT email, status FROM users ORDER BY email"), {})
+    assert stored == [(user.email, "active"), (leaver.email, "disabled")]
+    # The version of before could not even read the other one.
+    assert await empty_database.fetch(text("SELECT type FROM audit_events"), {}) == [
+        ("login_failed",)
+    ]
+    await migrate(empty_database_url)
+    async with SqlUnitOfWork(empty_database) as uow:
+        returned = replace(user, version=user.version + 1)
+        assert await uow.families.get_with_user(family.id) == (family, returned)
+        disabled = replace(leaving, status=UserStatus.DISABLED, deletion_due_at=None)
+        assert await uow.users.get(leaver.id) == disabled
+        assert await uow.one_time_tokens.get(make_one_time_token(user).digest) is None
+
+
+async def test_a_worker_of_before_can_still_add_users(database: Database) -> None:
+    user = make_user()
+    await database.read(lambda c: _insert_as_of_0003(c, user))
+    async with SqlUnitOfWork(database) as uow:
+        assert await uow.users.get(user.id) == user
 
 
 async def test_the_tables_are_those_that_the_migrations_make(database: Database) -> None:
@@ -172,3 +229,21 @@ def test_the_migrations_are_found_where_a_wheel_puts_them(tmp_path: Path) -> Non
 
 def _tables(connection: Connection) -> set[str]:
     return set(inspect(connection).get_table_names())
+
+
+def _insert_as_of_0003(connection: Connection, *added: User) -> None:
+    for user in added:
+        values = {
+            "id": user.id,
+            "email": user.email,
+            "email_key": user.email,
+            "password_hash": user.password_hash,
+            "status": user.status.value,
+            "epoch": user.epoch,
+            "version": user.version,
+            "created_at": user.created_at,
+            "updated_at": user.updated_at,
+        }
+        connection.execute(insert(users), values)
+        for role in user.role_names:
+            connection.execute(insert(user_roles), {"user_id": user.id, "role": role})
