@@ -31,6 +31,30 @@ class PasswordHasher(Protocol):
         """Return whether the hash was made otherwise than one would be made today."""
 
 
+    @abstractmethod
+    def can_verify(self, password_hash: str) -> bool:
+        """Return whether `verify` can read the hash and would do the work that it asks for."""
+
+
+class ForeignHashes(Protocol):
+    """Hashes that other systems made, for a `PasswordHasher` that verifies them too.
+
+    `verify` blocks; the hasher calls it where it calls its own.
+    """
+
+    @abstractmethod
+    def recognises(self, password_hash: str) -> bool:
+        """Return whether `verify` can read the hash and would do the work that it asks for."""
+
+    @abstractmethod
+    def verify(self, password_hash: str, password: bytes) -> bool:
+        """Return whether the password is the one that was hashed; False for an unreadable hash.
+
+        Args:
+            password: normalised and in UTF-8.
+        """
+
+
 class PasswordBlocklist(Protocol):
     """Passwords that too many people use (NIST SP 800-63B-4 §3.1.1.2)."""
 

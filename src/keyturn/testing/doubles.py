@@ -224,6 +224,10 @@ class PlainPasswordHasher(PasswordHasher):
         """Return whether the hash was made with another number of rounds or by another scheme."""
         return not password_hash.startswith(f"$plain-sha256$i={self._rounds}$")
 
+    def can_verify(self, password_hash: str) -> bool:
+        """Return whether it is one of these hashes."""
+        return _PLAIN_HASH.fullmatch(password_hash) is not None
+
 
 class NoBlocklist(PasswordBlocklist):
     """Refuses no password."""

@@ -112,6 +112,23 @@ class PasswordHasherContract:
         assert await hasher.verify(unreadable, PASSWORD) is False
         assert hasher.needs_rehash(unreadable) is True
 
+    async def test_what_was_hashed_can_be_verified(
+        self, hasher: PasswordHasher, retuned: PasswordHasher
+    ) -> None:
+        """A hash is known for one before anybody logs in with it."""
+        assert hasher.can_verify(await hasher.hash(PASSWORD)) is True
+        assert hasher.can_verify(await retuned.hash(PASSWORD)) is True
+
+    @pytest.mark.parametrize(
+        "unreadable",
+        [text for name, text in UNREADABLE_HASHES.items() if name != "bcrypt"],
+    )
+    async def test_what_is_no_hash_is_known_for_none(
+        self, hasher: PasswordHasher, unreadable: str
+    ) -> None:
+        """No account is imported with something that nobody could log in with."""
+        assert hasher.can_verify(unreadable) is False
+
     async def test_a_damaged_hash_is_refused(self, hasher: PasswordHasher) -> None:
         """A hash that lost its end verifies nothing."""
         password_hash = await hasher.hash(PASSWORD)

@@ -22,7 +22,7 @@ from argon2.low_level import error_to_str
 
 from keyturn.domain.errors import HashingBusy
 from keyturn.domain.secret import Secret
-from keyturn.ports.passwords import PasswordHasher
+from keyturn.ports.passwords import ForeignHashes, PasswordHasher
 
 _NO_RESOURCES = {error_to_str(code) for code in (-22, -33)}
 """What Argon2 says when it gets no memory and no thread; argon2-cffi passes on only the text."""
@@ -35,6 +35,7 @@ _LEAST_MEMORY_KIB_BEYOND = 7168
 _MOST_STORED_MEMORY_KIB = 262144
 _MOST_STORED_PASSES = 16
 _MOST_STORED_LANES = 16
+_SHORTEST_STORED_DIGEST = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Argon2PasswordHasher(PasswordHasher):
         *,
         threads: int | None = None,
         queue_size: int = 64,
+        imported: ForeignHashes | None = None,
     ) -> None:
         """Make the pool, and one hash that stands in for an unknown user's.
 
@@ -89,6 +91,7 @@ class Argon2PasswordHasher(PasswordHasher):
             parameters: the cost of new hashes; RFC 9106's by default.
             threads: hashes that run at once; as many as the process has cores by default.
             queue_size: hashes that may wait beyond those.
+            imported: what else is verified, by the same threads and with the same places.
 
         Raises:
             ValueError: the pool is empty or the queue negative.
@@ -97,6 +100,7 @@ class Argon2PasswordHasher(PasswordHasher):
         threads = _usable_cores() if threads is None else threads
         if threads < 1 or queue_size < 0:
             raise ValueError("hashing needs at least one thread and no negative queue")
+        self._imported = imported
         self._argon2 = argon2.PasswordHasher(
             parameters.time_cost, parameters.memory_kib, parameters.parallelism
         )
@@ -147,6 +151,12 @@ class Argon2PasswordHasher(PasswordHasher):
         except InvalidHashError:
             return True
 
+    def can_verify(self, password_hash: str) -> bool:
+        """Return whether it is a hash of Argon2 that is affordable, or an imported one."""
+        if self._imported is not None and self._imported.recognises(password_hash):
+            return True
+        return self._is_affordable(password_hash)
+
     def close(self) -> None:
         """Refuse new work, drop what waits and wait for what runs."""
         self._executor.shutdown(wait=True, cancel_futures=True)
@@ -185,6 +195,12 @@ class Argon2PasswordHasher(PasswordHasher):
             self._taken -= 1
 
     def _verify(self, password_hash: str | None, secret: bytes) -> bool:
+        if (
+            password_hash is not None
+            and self._imported is not None
+            and self._imported.recognises(password_hash)
+        ):
+            return self._imported.verify(password_hash, secret)
         if password_hash is not None and self._is_affordable(password_hash):
             try:
                 return self._argon2.verify(password_hash, secret)
@@ -205,6 +221,7 @@ class Argon2PasswordHasher(PasswordHasher):
             return False
         return (
             password_hash.isascii()
+            and stored.hash_len >= _SHORTEST_STORED_DIGEST
             and stored.memory_cost <= max(_MOST_STORED_MEMORY_KIB, self._argon2.memory_cost)
             and stored.time_cost <= max(_MOST_STORED_PASSES, self._argon2.time_cost)
             and stored.parallelism <= max(_MOST_STORED_LANES, self._argon2.parallelism)
