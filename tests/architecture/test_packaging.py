@@ -36,7 +36,7 @@ def test_every_requirement_is_locked_with_hashes_and_names_no_index(lock: str) -
     assert wanted(LOCKS[lock]) <= {entry.partition("==")[0] for entry in entries}
 
 
-def test_the_wheel_holds_the_migrations_and_migrates(tmp_path: Path) -> None:
+def test_the_wheel_holds_migrations_and_templates_and_migrates(tmp_path: Path) -> None:
     built = subprocess.run(
         [
             *(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"),
@@ -73,3 +73,6 @@ def test_the_wheel_holds_the_migrations_and_migrates(tmp_path: Path) -> None:
     assert migrated.stdout.startswith("The database is at ")
     assert (elsewhere / "data" / "keyturn.db").exists()
     assert (installed / "keyturn" / "py.typed").exists()
+    templates = Path("keyturn", "adapters", "jinja2", "templates")
+    shipped = {path.name for path in (PROJECT / "src" / templates).iterdir()}
+    assert {path.name for path in (installed / templates).iterdir()} == shipped

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import make_msgid, parseaddr
+from email.utils import make_msgid
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ MAX_TIMEOUT = timedelta(minutes=1)
 # What else a local part may hold, it holds in quotes; hardly a server takes it then.
 _LOCAL_PART = re.compile(r'[^\s"(),:;<>@\[\\\]]{1,64}')
 _ASCII_DOMAIN = re.compile(r"[A-Za-z0-9._-]{1,253}")
+
+_NAME_AND_ADDRESS = re.compile(r"([^<>]*?) *<([^<>]+)>")
 
 _ENHANCED_STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}\b")
 _AUTHENTICATION_REQUIRED = 530
@@ -148,9 +150,10 @@ class SmtpMailer(Mailer):
 
 
 def _sender(text: str) -> Address:
+    found = _NAME_AND_ADDRESS.fullmatch(text)
+    name, address = found.groups() if found else ("", text)
     try:
-        name, address = parseaddr(text)
-        sender = _address(address, name)
+        sender = _address(address, name.strip('"'))
         if text.isprintable() and sender.addr_spec.isascii():
             return sender
     except ValueError:
