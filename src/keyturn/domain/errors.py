@@ -22,6 +22,7 @@ KeyturnError
 │   ├── PasswordTooPersonal      password_too_personal
 │   ├── PasswordBreached         password_breached
 │   ├── PasswordNotText          password_not_text
+│   ├── PasswordHashUnknown      password_hash_unknown
 │   ├── WrongCurrentPassword     wrong_current_password
 │   ├── InvalidOneTimeToken      invalid_one_time_token
 │   ├── InvalidRole              invalid_role
@@ -221,6 +222,14 @@ class PasswordNotText(InvalidInput):
     code = "password_not_text"
     message = "The password holds characters that are not text."
     field = "password"
+
+
+class PasswordHashUnknown(InvalidInput):
+    """The password hash of an imported account is of no format that can be verified."""
+
+    code = "password_hash_unknown"
+    message = "The password hash is of no known format, or asks for too much work."
+    field = "password_hash"
 
 
 class WrongCurrentPassword(InvalidInput):

@@ -52,6 +52,7 @@ from keyturn.use_cases.erase_due_users import EraseDueUsers
 from keyturn.use_cases.erase_user import EraseUser
 from keyturn.use_cases.export_account import ExportAccount
 from keyturn.use_cases.get_user import GetUser
+from keyturn.use_cases.import_user import ImportUser
 from keyturn.use_cases.introspect_token import IntrospectToken
 from keyturn.use_cases.list_audit_events import ListAuditEvents
 from keyturn.use_cases.list_revocations import ListRevocations
@@ -167,6 +168,7 @@ class InMemoryKeyturn:
         self.register_user = RegisterUser(
             self.unit_of_work, self.hasher, rules, self.clock, self.ids, throttle
         )
+        self.import_user = ImportUser(self.unit_of_work, self.hasher, self.clock, self.ids)
         self.login_user = LoginUser(
             self.unit_of_work,
             self.hasher,
