@@ -19,7 +19,7 @@ from keyturn.domain.policies import ClaimsPolicy, PasswordPolicy, SessionPolicy
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import User, UserStatus
 from keyturn.ports.clients import Clients
-from keyturn.ports.mail import Mailer
+from keyturn.ports.mail import Mailer, MailQueue
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.proofs import ProofChecker
@@ -55,6 +55,7 @@ from keyturn.use_cases.get_user import GetUser
 from keyturn.use_cases.import_user import ImportUser
 from keyturn.use_cases.introspect_token import IntrospectToken
 from keyturn.use_cases.list_audit_events import ListAuditEvents
+from keyturn.use_cases.list_mails import ListMails
 from keyturn.use_cases.list_revocations import ListRevocations
 from keyturn.use_cases.list_roles import ListRoles
 from keyturn.use_cases.list_sessions import ListSessions
@@ -72,6 +73,7 @@ from keyturn.use_cases.request_password_reset import (
 )
 from keyturn.use_cases.reset_password import ResetPassword
 from keyturn.use_cases.resolve_permissions import ResolvePermissions
+from keyturn.use_cases.retry_mail import RetryMail
 from keyturn.use_cases.revocation_replica import RevocationReplica
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 from keyturn.use_cases.revoke_family import RevokeFamily, RevokeFamilyCommand
@@ -130,6 +132,7 @@ class InMemoryKeyturn:
         password_policy: PasswordPolicy | None = None,
         login_policy: LoginPolicy | None = None,
         throttle: Throttle | None = None,
+        mail_queue: MailQueue | None = None,
         mailer: Mailer | None = None,
         max_staleness: timedelta = timedelta(days=36_500),
         claims_policy: ClaimsPolicy = ClaimsPolicy.ROLES_AND_PERMISSIONS,
@@ -243,7 +246,7 @@ class InMemoryKeyturn:
         )
 
         self.sent_mails: list[Mail] = []
-        self.mail_queue = MemoryMailQueue(self.store)
+        self.mail_queue = mail_queue or MemoryMailQueue(self.store)
         self.deliver_mail = DeliverMail(
             self.mail_queue,
             self.unit_of_work,
@@ -253,6 +256,8 @@ class InMemoryKeyturn:
             self.ids,
             OneTimeTokenPolicy(),
         )
+        self.list_mails = ListMails(self.mail_queue)
+        self.retry_mail = RetryMail(self.mail_queue, self.clock)
         ask = (self.unit_of_work, self.clock, self.ids, throttle)
         self.request_password_reset = RequestPasswordReset(*ask)
         self.request_email_verification = RequestEmailVerification(*ask)
