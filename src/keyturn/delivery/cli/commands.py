@@ -9,6 +9,7 @@ from keyturn.delivery.cli.administration import add_administration
 from keyturn.delivery.cli.clients import add_clients
 from keyturn.delivery.cli.keys import add_keys
 from keyturn.delivery.cli.operations import Operations, Refusal, Verdict
+from keyturn.delivery.cli.outbox import add_outbox
 
 EXIT_PROBLEM = 1
 """`keyturn doctor` found a problem."""
@@ -64,6 +65,7 @@ def build_command_line(operations: Operations) -> typer.Typer:
         print(f"The database is at {operations.migrate(to)}.")
 
     add_administration(cli, operations)
+    add_outbox(cli, operations)
     add_clients(cli, operations)
 
     add_keys(cli, operations)
