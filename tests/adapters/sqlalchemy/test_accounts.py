@@ -147,7 +147,10 @@ async def test_a_use_of_a_token_and_an_erasure_of_its_user_wait_in_the_same_orde
             await uow.commit()
 
     async def until_waiting(count: int) -> None:
-        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        waiting = text(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
         while (await postgres.fetch(waiting, {}))[0][0] != count:
             pass
 

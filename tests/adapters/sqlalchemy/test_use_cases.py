@@ -9,15 +9,24 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.key_ring import Key, KeyRing
 from keyturn.adapters.sqlalchemy.database import Database
+from keyturn.adapters.sqlalchemy.mails import SqlMailQueue
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.adapters.system.ids import UuidGenerator
-from keyturn.domain.errors import Contention, InvalidRefreshToken
+from keyturn.domain.errors import (
+    Contention,
+    InvalidCredentials,
+    InvalidOneTimeToken,
+    InvalidRefreshToken,
+)
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import UserStatus
 from keyturn.testing.in_memory import PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.change_password import ChangePasswordCommand
+from keyturn.use_cases.delete_account import DeleteAccountCommand
+from keyturn.use_cases.request_password_reset import RequestPasswordResetCommand
+from keyturn.use_cases.reset_password import ResetPasswordCommand
 from keyturn.use_cases.rotate_refresh import RefreshOutcome, RotateRefreshResult
 from keyturn.use_cases.token_pair import TokenPair
 
@@ -38,6 +47,7 @@ def start_workers(
             database = open_database(database_url)
             return InMemoryKeyturn(
                 unit_of_work=lambda: SqlUnitOfWork(database),
+                mail_queue=SqlMailQueue(database),
                 ids=UuidGenerator(),
                 codec=codec,
                 session_policy=policy,
@@ -167,3 +177,70 @@ async def test_a_disabled_user_is_refused(start_workers: Callable[..., Workers])
     await two.set_status(user, UserStatus.DISABLED)
     with pytest.raises(InvalidRefreshToken):
         await one.refresh(tokens.refresh_token)
+
+
+async def test_of_resets_by_one_link_at_once_one_sets_the_password(
+    start_workers: Callable[..., Workers],
+) -> None:
+    workers = start_workers()
+    await workers[0].register()
+    session = await workers[1].login()
+    link = await workers[0].forget_password()
+    passwords = [Secret(f"another long password {number}") for number in range(20)]
+    outcomes = await asyncio.gather(
+        *(
+            workers[number % 2].reset_password.execute(ResetPasswordCommand(link, password))
+            for number, password in enumerate(passwords)
+        ),
+        return_exceptions=True,
+    )
+    assert [type(o) for o in outcomes if o is not None] == [InvalidOneTimeToken] * 19
+    await workers[0].login(password=passwords[outcomes.index(None)])
+    with pytest.raises(InvalidRefreshToken):
+        await workers[1].refresh(session.refresh_token)
+
+
+async def test_who_comes_back_while_being_erased_is_back_or_gone(
+    start_workers: Callable[..., Workers],
+) -> None:
+    one, two = start_workers()
+    # By one worker's clock there is still time, by the other's there is none.
+    two.advance(days=15)
+    for number in range(5):
+        email = f"user{number}@example.com"
+        user = await one.register(email)
+        tokens = await one.login(email)
+        await one.delete_account.execute(DeleteAccountCommand(user.id, tokens.session_id))
+        entered, erased = await asyncio.gather(
+            one.login(email), two.erase_due_users.execute(), return_exceptions=True
+        )
+        async with two.unit_of_work() as uow:
+            stored = await uow.users.get(user.id)
+        if isinstance(entered, TokenPair):
+            assert erased == 0
+            assert stored is not None
+            assert (stored.status, stored.deletion_due_at) == (UserStatus.ACTIVE, None)
+            await one.refresh(entered.refresh_token)
+        else:
+            assert isinstance(entered, InvalidCredentials)
+            assert (stored, erased) == (None, 1)
+
+
+async def test_two_workers_send_each_mail_once(start_workers: Callable[..., Workers]) -> None:
+    workers = start_workers()
+    addresses = [f"user{number}@example.com" for number in range(25)]
+    await asyncio.gather(*(workers[0].register(address) for address in addresses))
+    for address in addresses:
+        await workers[1].request_password_reset.execute(RequestPasswordResetCommand(address))
+
+    async def send_all(worker: InMemoryKeyturn) -> None:
+        while await worker.deliver_mail.execute():
+            pass
+
+    await asyncio.gather(*(send_all(worker) for worker in workers))
+    sent = [(mail.to, mail.subject) for worker in workers for mail in worker.sent_mails]
+    assert sorted(sent) == sorted(
+        (address, kind) for address in addresses for kind in ("reset_password", "verify_email")
+    )
+    page = await workers[0].mail_queue.list_page(only_dead=False, after=None, limit=1)
+    assert list(page) == []
