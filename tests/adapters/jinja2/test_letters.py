@@ -1,5 +1,6 @@
 """Letters say what they must, and nothing that a stranger wrote."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -245,6 +246,17 @@ def test_a_template_of_the_folder_wins_and_the_others_stay(tmp_path: Path) -> No
     assert own.html == shipped.html.replace(
         shipped.subject.replace("&", "&amp;"), "Neu: Tea &amp; Cake"
     )
+
+
+def test_the_template_in_the_documentation_works(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "mail.md").read_text()
+    [template] = re.findall(r"```jinja\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "reset_password.txt").write_text(template)
+    own = writer(tmp_path)
+    own.check()
+    assert own.write(letter()).subject == "A new password for Tea & Cake"
+    for kind in MailKind:
+        assert f"`{kind}`" in page
 
 
 def test_a_layout_of_the_folder_is_used_by_all(tmp_path: Path) -> None:
