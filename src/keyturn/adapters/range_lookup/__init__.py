@@ -1,0 +1,1 @@
+"""Asking a service about a password without telling it."""
