@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -220,7 +222,7 @@ def unset_all() -> Callable[[pytest.MonkeyPatch], None]:
 
 @pytest.fixture(scope="session")
 def serve_in() -> Callable[..., AbstractContextManager[str]]:
-    """Serves in a folder, which then holds `stderr.txt`; see `serving`."""
+    """Serves in a folder, which then holds `stdout.txt` and `stderr.txt`; see `serving`."""
     return _serve
 
 
@@ -300,6 +302,7 @@ def _unset_all(patch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def _serve(folder: Path, *arguments: str) -> Iterator[str]:
     log = folder / "stderr.txt"
+    out = folder / "stdout.txt"
     with (
         log.open("w") as stderr,
         subprocess.Popen(
@@ -313,15 +316,31 @@ def _serve(folder: Path, *arguments: str) -> Iterator[str]:
     ):
         try:
             # It listens already when it says where: a request waits for the first worker.
-            yield _banner_of(process, log)
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=30)
+            banner = _banner_of(process, log)
+            # Mails are printed: a pipe that nobody empties would stop the service in the end.
+            printing = threading.Thread(target=_copy, args=(process.stdout, out))
+            printing.start()
+            try:
+                yield banner
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout=30)
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                printing.join()
         except BaseException:
             process.kill()
             raise
     assert process.returncode == 0, log.read_text()
     assert "Traceback" not in log.read_text()
     assert "failed unexpectedly" not in log.read_text()
+
+
+def _copy(lines: IO[str], path: Path) -> None:
+    with path.open("w", buffering=1) as file:
+        for line in lines:
+            file.write(line)
 
 
 def _banner_of(process: subprocess.Popen[str], log: Path) -> str:

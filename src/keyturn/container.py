@@ -3,6 +3,7 @@
 import os
 import secrets
 import socket
+from dataclasses import replace
 from functools import partial
 
 from dependency_injector import containers, providers
@@ -10,6 +11,11 @@ from pydantic import SecretStr
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
 from keyturn.adapters.clients_file.clients import FileClients
+from keyturn.adapters.console.mailer import ConsoleMailer
+from keyturn.adapters.imported_hashes.hashes import ImportedHashes
+from keyturn.adapters.jinja2.letters import JinjaLetterWriter
+from keyturn.adapters.limits.redis_windows import RedisWindows
+from keyturn.adapters.limits.throttle import DEFAULT_RATES, LimitsThrottle, Rates
 from keyturn.adapters.memory.throttle import Unthrottled
 from keyturn.adapters.prometheus.counting import CountingRotateRefresh, CountingUnitOfWork
 from keyturn.adapters.prometheus.metrics import PrometheusMetrics
@@ -19,21 +25,27 @@ from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
 from keyturn.adapters.pyjwt.key_rotation import KeyRotation
 from keyturn.adapters.pyjwt.proofs import PyJwtProofChecker
 from keyturn.adapters.redis.revocations import RedisRevocationList
+from keyturn.adapters.smtp.mailer import SmtpMailer, SmtpTls
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
+from keyturn.adapters.sqlalchemy.mails import SqlMailQueue
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
 from keyturn.adapters.sqlalchemy.revocations import SqlRevocationList
+from keyturn.adapters.sqlalchemy.throttle_storage import SqlThrottleWindows
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.adapters.system.clock import SystemClock
 from keyturn.adapters.system.ids import UuidGenerator
 from keyturn.adapters.zxcvbn.blocklist import CommonPasswords
+from keyturn.delivery.background.deliver_mail import DeliverMailRegularly
 from keyturn.delivery.background.follow_revocations import FollowRevocations
 from keyturn.delivery.background.purge_regularly import PurgeRegularly
 from keyturn.delivery.cli.operations import Administration
 from keyturn.delivery.http.services import HttpOptions, Services
-from keyturn.domain.login_policy import LoginPolicy
+from keyturn.domain.secret import Secret
+from keyturn.ports.mail import Mailer
 from keyturn.ports.revocations import RevocationFeed, RevocationList
 from keyturn.ports.system import Clock
+from keyturn.ports.throttling import Throttle
 from keyturn.settings import Settings
 from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
@@ -41,13 +53,21 @@ from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
 from keyturn.use_cases.change_user import ChangeUser
 from keyturn.use_cases.check_proof import CheckProof
+from keyturn.use_cases.confirm_email import ConfirmEmail
 from keyturn.use_cases.current_password import CurrentPassword
 from keyturn.use_cases.define_role import DefineRole
+from keyturn.use_cases.delete_account import DeleteAccount
 from keyturn.use_cases.delete_role import DeleteRole
+from keyturn.use_cases.deliver_mail import DeliverMail
 from keyturn.use_cases.end_session import EndSession
+from keyturn.use_cases.erase_due_users import EraseDueUsers
+from keyturn.use_cases.erase_user import EraseUser
+from keyturn.use_cases.export_account import ExportAccount
 from keyturn.use_cases.get_user import GetUser
+from keyturn.use_cases.import_user import ImportUser
 from keyturn.use_cases.introspect_token import IntrospectToken
 from keyturn.use_cases.list_audit_events import ListAuditEvents
+from keyturn.use_cases.list_mails import ListMails
 from keyturn.use_cases.list_revocations import ListRevocations
 from keyturn.use_cases.list_roles import ListRoles
 from keyturn.use_cases.list_sessions import ListSessions
@@ -57,7 +77,12 @@ from keyturn.use_cases.login_user import LoginUser
 from keyturn.use_cases.new_password import NewPasswordRules
 from keyturn.use_cases.purge_expired import PurgeExpired
 from keyturn.use_cases.register_user import RegisterUser
+from keyturn.use_cases.request_email_change import RequestEmailChange
+from keyturn.use_cases.request_email_verification import RequestEmailVerification
+from keyturn.use_cases.request_password_reset import RequestPasswordReset
+from keyturn.use_cases.reset_password import ResetPassword
 from keyturn.use_cases.resolve_permissions import ResolvePermissions
+from keyturn.use_cases.retry_mail import RetryMail
 from keyturn.use_cases.revocation_replica import RevocationReplica
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 from keyturn.use_cases.revoke_family import RevokeFamily
@@ -85,8 +110,42 @@ def _feed(followed: RevocationList) -> RevocationFeed | None:
     return followed if isinstance(followed, RedisRevocationList) else None
 
 
+def _imported_hashes(wanted: bool) -> ImportedHashes | None:
+    return ImportedHashes() if wanted else None
+
+
 def _if_taken(settings: Settings, proofs: PyJwtProofChecker) -> PyJwtProofChecker | None:
     return proofs if settings.takes_proofs else None
+
+
+def _mailer(settings: Settings, clock: Clock) -> Mailer:
+    """Return how mails are sent."""
+    if settings.mail == "console":
+        return ConsoleMailer()
+    password = settings.smtp_password
+    return SmtpMailer(
+        sender=settings.mail_from or "",
+        host=settings.smtp_host or "",
+        clock=clock,
+        port=settings.smtp_port,
+        tls=SmtpTls(settings.smtp_tls),
+        username=settings.smtp_username,
+        password=None if password is None else Secret(password.get_secret_value()),
+        timeout=settings.smtp_timeout,
+    )
+
+
+def _throttle(settings: Settings, database: Database) -> Throttle:
+    """Return who counts attempts: Redis, the database, or nobody."""
+    if settings.throttle == "off":
+        return Unthrottled()
+    rates = {
+        action: replace(DEFAULT_RATES[action], per_source=Rates.parse(text).per_source)
+        for action, text in settings.throttle_rates().items()
+    }
+    if settings.redis_url is None:
+        return LimitsThrottle(SqlThrottleWindows(database), rates)
+    return LimitsThrottle(RedisWindows(settings.redis_url.get_secret_value()), rates)
 
 
 class Container(containers.DeclarativeContainer):
@@ -100,7 +159,8 @@ class Container(containers.DeclarativeContainer):
     # Policies: what a deployment chose, as the core sees it.
     session_policy = providers.Singleton(Settings.session_policy, settings)
     password_policy = providers.Singleton(Settings.password_policy, settings)
-    login_policy = providers.Singleton(LoginPolicy)
+    login_policy = providers.Singleton(Settings.login_policy, settings)
+    one_time_token_policy = providers.Singleton(Settings.one_time_token_policy, settings)
     argon2_parameters = providers.Singleton(
         Argon2Parameters,
         time_cost=settings.provided.argon2_time_cost,
@@ -130,6 +190,7 @@ class Container(containers.DeclarativeContainer):
         argon2_parameters,
         threads=settings.provided.hashing_threads,
         queue_size=settings.provided.hashing_queue,
+        imported=providers.Callable(_imported_hashes, settings.provided.imported_hashes),
     )
     metrics = providers.Singleton(PrometheusMetrics, hasher, revocations)
     unit_of_work = providers.Factory(
@@ -172,10 +233,24 @@ class Container(containers.DeclarativeContainer):
         PyJwtProofChecker, keys, asks_for_nonce=settings.provided.asks_for_nonce
     )
 
-    throttle = providers.Singleton(Unthrottled)
+    throttle = providers.Singleton(_throttle, settings, database)
+    mail_queue = providers.Singleton(SqlMailQueue, database)
+    letter_writer = providers.Singleton(
+        JinjaLetterWriter,
+        service_name=settings.provided.service_name,
+        verify_url=settings.provided.used_verify_email_url,
+        reset_url=settings.provided.used_reset_password_url,
+        folder=settings.provided.mail_templates,
+    )
+    mailer = providers.Singleton(_mailer, settings, clock)
 
     # Use-cases, and what they share.
-    new_password_rules = providers.Singleton(NewPasswordRules, password_policy, blocklist)
+    new_password_rules = providers.Singleton(
+        NewPasswordRules,
+        password_policy,
+        blocklist,
+        service_name=settings.provided.service_name,
+    )
     tokens = providers.Singleton(
         TokenIssuer, codec, ids, session_policy, settings.provided.token_claims
     )
@@ -248,6 +323,51 @@ class Container(containers.DeclarativeContainer):
     list_sessions = providers.Singleton(ListSessions, unit_of_work.provider, clock)
     end_session = providers.Singleton(EndSession, unit_of_work.provider, clock, ids, session_policy)
 
+    # What people do by mail, and how they leave.
+    request_email_verification = providers.Singleton(
+        RequestEmailVerification, unit_of_work.provider, clock, ids, throttle
+    )
+    request_email_change = providers.Singleton(
+        RequestEmailChange, unit_of_work.provider, current_password, clock, ids, throttle
+    )
+    confirm_email = providers.Singleton(ConfirmEmail, unit_of_work.provider, clock, ids, throttle)
+    request_password_reset = providers.Singleton(
+        RequestPasswordReset, unit_of_work.provider, clock, ids, throttle
+    )
+    reset_password = providers.Singleton(
+        ResetPassword,
+        unit_of_work.provider,
+        hasher,
+        new_password_rules,
+        clock,
+        ids,
+        session_policy,
+        throttle,
+    )
+    deliver_mail = providers.Singleton(
+        DeliverMail,
+        mail_queue,
+        unit_of_work.provider,
+        letter_writer,
+        mailer,
+        clock,
+        ids,
+        one_time_token_policy,
+    )
+    export_account = providers.Singleton(ExportAccount, unit_of_work.provider, clock, ids)
+    delete_account = providers.Singleton(
+        DeleteAccount,
+        unit_of_work.provider,
+        clock,
+        ids,
+        session_policy,
+        settings.provided.deletion_grace,
+    )
+    erase_user = providers.Singleton(EraseUser, unit_of_work.provider, clock, ids, session_policy)
+    erase_due_users = providers.Singleton(
+        EraseDueUsers, unit_of_work.provider, clock, ids, session_policy
+    )
+
     # OAuth clients.
     authenticate_client = providers.Singleton(AuthenticateClient, clients)
     introspect_token = providers.Singleton(
@@ -265,6 +385,7 @@ class Container(containers.DeclarativeContainer):
         clock,
         settings.provided.permissions_remembered,
     )
+    import_user = providers.Singleton(ImportUser, unit_of_work.provider, hasher, clock, ids)
     list_users = providers.Singleton(ListUsers, unit_of_work.provider)
     get_user = providers.Singleton(GetUser, unit_of_work.provider)
     change_user = providers.Singleton(ChangeUser, unit_of_work.provider, clock, ids, session_policy)
@@ -291,13 +412,20 @@ class Container(containers.DeclarativeContainer):
         settings.provided.revocation_max_staleness,
     )
     purge_regularly = providers.Singleton(
-        PurgeRegularly, purge_expired, housekeeping, clock, providers.Callable(_this_process)
+        PurgeRegularly,
+        purge_expired,
+        erase_due_users,
+        housekeeping,
+        clock,
+        providers.Callable(_this_process),
     )
+    deliver_mail_regularly = providers.Singleton(DeliverMailRegularly, deliver_mail)
 
     # What the command line is handed.
     administration = providers.Singleton(
         Administration,
         register_user=register_user,
+        import_user=import_user,
         get_user=get_user,
         list_users=list_users,
         change_user=change_user,
@@ -306,7 +434,11 @@ class Container(containers.DeclarativeContainer):
         list_sessions=list_sessions,
         end_session=end_session,
         revoke_all_families=revoke_all_families,
+        erase_user=erase_user,
+        erase_due_users=erase_due_users,
         purge_expired=purge_expired,
+        list_mails=providers.Singleton(ListMails, mail_queue),
+        retry_mail=providers.Singleton(RetryMail, mail_queue, clock),
     )
 
     # What the HTTP delivery is handed.
@@ -334,6 +466,14 @@ class Container(containers.DeclarativeContainer):
         change_password=change_password,
         list_sessions=list_sessions,
         end_session=end_session,
+        request_email_verification=request_email_verification,
+        request_email_change=request_email_change,
+        confirm_email=confirm_email,
+        request_password_reset=request_password_reset,
+        reset_password=reset_password,
+        export_account=export_account,
+        delete_account=delete_account,
+        erase_user=erase_user,
         resolve_permissions=resolve_permissions,
         list_users=list_users,
         get_user=get_user,

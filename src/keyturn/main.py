@@ -23,7 +23,7 @@ from keyturn.delivery.cli.operations import (
     ShownSetting,
 )
 from keyturn.domain.client import Client
-from keyturn.domain.errors import KeyturnError, StoreUnavailable
+from keyturn.domain.errors import KeyturnError, LetterUnwritable, StoreUnavailable
 from keyturn.domain.secret import Secret
 from keyturn.settings import (
     DEVELOPMENT_ISSUER,
@@ -129,6 +129,7 @@ def build_container(settings: Settings) -> Container:
         SettingsError: a setting, or what it points to, is not fit to serve with.
     """
     from keyturn.adapters.clients_file.clients import ClientsFileError
+    from keyturn.adapters.limits.throttle import Rates
     from keyturn.adapters.pyjwt.key_files import KeyFileError
     from keyturn.container import Container
 
@@ -139,6 +140,15 @@ def build_container(settings: Settings) -> Container:
         container.revocation_list()
     with _naming("KEYTURN_ARGON2_MEMORY_KIB", ValueError):
         container.argon2_parameters()
+    for action, rates in settings.throttle_rates().items():
+        with _naming(f"KEYTURN_THROTTLE_{action.upper()}", ValueError):
+            Rates.parse(rates)
+    with _naming("KEYTURN_MAIL_FROM", ValueError):
+        container.mailer()
+    with _naming("KEYTURN_MAIL_TEMPLATES", ValueError, LetterUnwritable):
+        writer = container.letter_writer()
+        if settings.mail_templates is not None:
+            writer.check()
     _make_data_folder(settings)
     with _naming("KEYTURN_KEYS_DIR", KeyFileError):
         container.keys()
@@ -308,6 +318,7 @@ def _tasks(settings: Settings, container: Container) -> Iterator[Callable[[], Aw
     yield container.follow_revocations().forever
     follow_keys = container.keys().follow
     yield Repetition("following the keys", follow_keys, pause=second, timeout=5 * second).forever
+    yield container.deliver_mail_regularly().forever
     if settings.purge:
         yield container.purge_regularly().forever
     if settings.metrics and SHARED_FOLDER_VARIABLE in os.environ:

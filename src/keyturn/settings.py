@@ -8,26 +8,29 @@ from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
-from pydantic import (
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from keyturn.domain.login_policy import LoginPolicy
+from keyturn.domain.one_time_token import OneTimeTokenPolicy
 from keyturn.domain.policies import (
     MAX_GRACE,
     SHORTEST_PASSWORD,
     ClaimsPolicy,
     PasswordPolicy,
     SessionPolicy,
+)
+from keyturn.ports.throttling import ThrottledAction
+from keyturn.setting_types import (
+    LOOPBACK_HOSTS,
+    CommaSeparated,
+    Duration,
+    EncryptedUrl,
+    Link,
 )
 
 PREFIX = "KEYTURN_"
@@ -41,7 +44,6 @@ _FOREIGN_NAMES = re.compile(
     r"|SERVICE_HOST|SERVICE_PORT.*|PORT|PORT_[0-9]+_.*)"  # set by Kubernetes for a service's name
 )
 
-_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _ISSUER = re.compile(_ORIGIN.pattern + r"(/[a-zA-Z0-9._~%/-]*)?")
 
@@ -53,45 +55,9 @@ _POSTGRESQL_URL = re.compile(
     re.IGNORECASE,
 )
 
-_LONGEST = timedelta(days=3650)
-_DURATION = re.compile(
-    r"(?:(\d{1,6})w)?(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?",
-    re.ASCII,
-)
-_ISO_DURATION = re.compile(
-    r"P(?:(\d{1,6})W)?(?:(\d{1,6})D)?(?:T(?=\d)(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,9})S)?)?",
-    re.ASCII,
-)
-
 
 class SettingsError(Exception):
     """A setting stops the start; the message is one line that names it and holds no secret."""
-
-
-def _read_duration(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if re.fullmatch(r"[0-9]{1,12}", text):
-        return timedelta(seconds=int(text))
-    found = _DURATION.fullmatch(text.lower()) or _ISO_DURATION.fullmatch(text.upper())
-    if found is None or not any(found.groups()):
-        raise ValueError("must be a duration in seconds (900), or as 15m, 7d, 1h30m or PT15M")
-    weeks, days, hours, minutes, seconds = (int(number or 0) for number in found.groups())
-    return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
-
-
-def _split_list(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-Duration = Annotated[timedelta, BeforeValidator(_read_duration), Field(le=_LONGEST)]
-"""Whole seconds, written as `900`, `15m`, `7d`, `1h30m` or `PT15M`."""
-
-CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_list)]
-"""Texts between commas; an empty text is an empty list."""
 
 
 class Settings(BaseSettings):
@@ -176,6 +142,108 @@ class Settings(BaseSettings):
     password_min_length: int = Field(
         default=15, ge=SHORTEST_PASSWORD, le=256, description="characters of a new password"
     )
+    service_name: str = Field(
+        default="keyturn",
+        min_length=1,
+        max_length=40,
+        description="what people know the service by: mails say it, and no password may be made "
+        "of it",
+    )
+    mail: Literal["console", "smtp"] = Field(
+        default="console",
+        description="how mails are sent: smtp, or console, which prints them with their links, "
+        "for development",
+    )
+    mail_from: str | None = Field(
+        default=None,
+        description="whom mails are from: an address, or Name <name@example.com>; needed for smtp",
+    )
+    mail_templates: Path | None = Field(
+        default=None, description="a folder of templates that replace those of the same name"
+    )
+    smtp_host: str | None = Field(
+        default=None, min_length=1, description="the mail server; needed for smtp"
+    )
+    smtp_port: int | None = Field(
+        default=None, ge=1, le=65535, description="unset, 587, 465 with tls or 25 with none"
+    )
+    smtp_tls: Literal["tls", "starttls", "none"] = Field(
+        default="starttls", description="how the connection to the mail server is encrypted"
+    )
+    smtp_username: str | None = Field(
+        default=None, min_length=1, description="for a mail server that asks for one"
+    )
+    smtp_password: SecretStr | None = Field(default=None, description="what belongs to it")
+    smtp_timeout: Duration = Field(
+        default=timedelta(seconds=20),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=1),
+        description="how long the mail server may take for one mail",
+    )
+    verify_email_url: Link | None = Field(
+        default=None,
+        description="the page that confirms an address, with {token} where the token goes; "
+        "unset, one that the service has itself",
+    )
+    reset_password_url: Link | None = Field(
+        default=None,
+        description="the page where a new password is set, with {token} where the token goes; "
+        "unset, one that the service has itself",
+    )
+    require_verified_email: bool = Field(
+        default=False, description="whether only who has verified the address may log in"
+    )
+    email_verification_ttl: Duration = Field(
+        default=timedelta(hours=24),
+        ge=timedelta(minutes=5),
+        le=timedelta(days=7),
+        description="how long a link that confirms an address is good",
+    )
+    password_reset_ttl: Duration = Field(
+        default=timedelta(minutes=30),
+        ge=timedelta(minutes=5),
+        le=timedelta(hours=24),
+        description="how long a link that resets a password is good",
+    )
+    throttle: Literal["on", "off"] = Field(
+        default="on",
+        description="whether attempts are limited by where they come from and whom they are "
+        "about; off for measuring, or where a proxy does it",
+    )
+    throttle_login: str = Field(
+        default="30/minute;300/hour",
+        description="logins of one address (of one /64 with IPv6); empty for any number",
+    )
+    throttle_register: str = Field(
+        default="10/minute;60/hour", description="registrations of one address"
+    )
+    throttle_reset: str = Field(
+        default="10/minute;60/hour", description="password resets of one address"
+    )
+    throttle_verify: str = Field(
+        default="10/minute;60/hour", description="verifications of one address"
+    )
+    throttle_refresh: str = Field(
+        default="600/minute", description="refreshes of one address, per worker"
+    )
+    throttle_strength: str = Field(
+        default="60/minute", description="estimates of passwords of one address, per worker"
+    )
+    breach_url: EncryptedUrl | None = Field(
+        default=None,
+        description="a service that knows breached passwords by ranges of their SHA-1, such as "
+        "https://api.pwnedpasswords.com/range/; unset, nobody is asked",
+    )
+    imported_hashes: bool = Field(
+        default=False,
+        description="whether bcrypt and PBKDF2 hashes of another system are verified, until a "
+        "login replaces them",
+    )
+    deletion_grace: Duration = Field(
+        default=timedelta(days=14),
+        ge=timedelta(0),
+        description="how long a user who asked to be deleted can take it back; 0 for not at all",
+    )
     password_grant: bool = Field(
         default=True, description="whether /oauth/token takes grant_type=password"
     )
@@ -253,7 +321,7 @@ class Settings(BaseSettings):
     )
     metrics: bool = Field(default=True, description="whether /metrics answers, for Prometheus")
 
-    @field_validator("data_dir", "keys_dir", mode="before")
+    @field_validator("data_dir", "keys_dir", "mail_templates", mode="before")
     @classmethod
     def _names_a_folder(cls, value: object) -> object:
         # In a database URL, what follows a question mark is no part of the path.
@@ -336,6 +404,10 @@ class Settings(BaseSettings):
         "permissions_remembered",
         "sessions_kept",
         "audit_kept",
+        "smtp_timeout",
+        "email_verification_ttl",
+        "password_reset_ttl",
+        "deletion_grace",
     )
     @classmethod
     def _is_whole_seconds(cls, value: timedelta) -> timedelta:
@@ -351,12 +423,13 @@ class Settings(BaseSettings):
             raise _named("refresh_idle_ttl", str(contradiction)) from None
         if self.revocation_max_staleness <= self.revocation_lag:
             raise _named("revocation_max_staleness", "must exceed KEYTURN_REVOCATION_LAG")
+        self._sends_mail()
         issuer = urlsplit(self.issuer)
         if issuer.scheme == "https" and not self.secure_cookies:
             raise _named("secure_cookies", "contradicts the https KEYTURN_ISSUER")
         if (
             issuer.scheme == "http"
-            and issuer.hostname not in _LOOPBACK_HOSTS
+            and issuer.hostname not in LOOPBACK_HOSTS
             and self.secure_cookies
         ):
             raise _named(
@@ -365,6 +438,17 @@ class Settings(BaseSettings):
                 "KEYTURN_SECURE_COOKIES=false",
             )
         return self
+
+    def _sends_mail(self) -> None:
+        if (self.smtp_username is None) != (self.smtp_password is None):
+            raise _named("smtp_password", "and KEYTURN_SMTP_USERNAME need each other")
+        if self.mail != "smtp":
+            return
+        for field in ("smtp_host", "mail_from"):
+            if getattr(self, field) is None:
+                raise _named(field, "is needed for KEYTURN_MAIL=smtp")
+        if self.smtp_tls == "none" and self.smtp_password is not None:
+            raise _named("smtp_tls", "must not be none: the password would be sent in the clear")
 
     def session_policy(self) -> SessionPolicy:
         """Return how long tokens and sessions live."""
@@ -379,6 +463,33 @@ class Settings(BaseSettings):
     def password_policy(self) -> PasswordPolicy:
         """Return which passwords are accepted."""
         return PasswordPolicy(min_length=self.password_min_length)
+
+    def login_policy(self) -> LoginPolicy:
+        """Return who may log in, and how soon after a wrong password."""
+        return LoginPolicy(requires_verified_email=self.require_verified_email)
+
+    def one_time_token_policy(self) -> OneTimeTokenPolicy:
+        """Return how long the links in mails are good."""
+        return OneTimeTokenPolicy(
+            verification_ttl=self.email_verification_ttl, reset_ttl=self.password_reset_ttl
+        )
+
+    def throttle_rates(self) -> dict[ThrottledAction, str]:
+        """Return how often one source may try what, in the notation of the library limits."""
+        return {action: getattr(self, f"throttle_{action}") for action in ThrottledAction}
+
+    @property
+    def used_verify_email_url(self) -> str:
+        """The page that confirms an address, with `{token}`: behind a #, no server logs it."""
+        return self.verify_email_url or self._page("/account/verify-email")
+
+    @property
+    def used_reset_password_url(self) -> str:
+        """The page where a new password is set, with `{token}`."""
+        return self.reset_password_url or self._page("/account/reset-password")
+
+    def _page(self, path: str) -> str:
+        return f"{self.issuer.rstrip('/')}{path}#token={{token}}"
 
     @property
     def takes_proofs(self) -> bool:
@@ -456,7 +567,10 @@ def describe_settings(settings: Settings) -> list[SettingLine]:
             source = ".env"
         lines.append(
             SettingLine(
-                name, _shown(getattr(settings, field)), source, information.description or ""
+                name,
+                _shown(field, getattr(settings, field)),
+                source,
+                information.description or "",
             )
         )
     return lines
@@ -504,10 +618,12 @@ def _read_env_file() -> list[str]:
     return [binding.key for binding in bindings if binding.key is not None]
 
 
-def _shown(value: object) -> str:
+def _shown(field: str, value: object) -> str:
     match value:
         case None:
             return ""
+        case SecretStr() if not field.endswith("_url"):
+            return "***"
         case SecretStr():
             return masked_url(value.get_secret_value())
         case timedelta():

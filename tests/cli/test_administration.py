@@ -115,10 +115,28 @@ def test_users_are_found_by_their_role(create_admin: Create, keyturn: Run) -> No
 def test_users_are_listed_for_people(create_admin: Create, keyturn: Run) -> None:
     create_admin()
     head, line = keyturn("users", "list", "--email", "ADA@", "--status", "active").out.splitlines()
-    assert head.split() == ["ID", "EMAIL", "STATUS", "ROLES", "CREATED_AT", "LAST_LOGIN_AT"]
-    assert line.split()[1:5] == [ADMIN, "active", "admin", "user"]
+    assert head.lower().split() == [
+        *("id", "email", "verified", "status", "roles"),
+        *("created_at", "last_login_at", "deletion_due_at"),
+    ]
+    assert line.split()[1:6] == [ADMIN, "True", "active", "admin", "user"]
     assert line.split()[-1] == "-"
     assert head.index("EMAIL") == line.index(ADMIN)
+
+
+def test_somebody_is_erased_only_if_the_operator_is_sure(
+    create_admin: Create, keyturn: Run
+) -> None:
+    create_admin()
+    create_admin("eve@example.com")
+    assert "say --yes" in keyturn("users", "delete", "eve@example.com").err
+    assert len(users(keyturn)) == 2
+    assert keyturn("users", "delete", "eve@example.com", "--yes").out == (
+        "eve@example.com is erased.\n"
+    )
+    assert [user["email"] for user in users(keyturn)] == [ADMIN]
+    last = keyturn("users", "delete", ADMIN, "--yes")
+    assert last.err.startswith("keyturn: The last administrator can't be")
 
 
 def test_nobody_is_listed_in_words(create_admin: Create, keyturn: Run) -> None:
@@ -188,7 +206,9 @@ def test_looking_where_there_is_nothing_makes_nothing(
 def test_purge_says_what_it_removed(create_admin: Create, keyturn: Run) -> None:
     create_admin()
     assert re.fullmatch(
-        r"Removed 0 sessions, 0 revocations and 0 audit events\.\n", keyturn("purge").out
+        r"Erased 0 users\. Removed 0 sessions, 0 revocations, 0 audit events, "
+        r"0 links of mails and 0 dead mails\.\n",
+        keyturn("purge").out,
     )
 
 

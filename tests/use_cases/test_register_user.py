@@ -31,6 +31,16 @@ async def test_a_new_user_is_active_has_the_role_user_and_can_log_in(
     assert (await keyturn.login()).user_id == user.id
 
 
+async def test_an_address_that_an_operator_vouches_for_is_verified_without_a_mail(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    user = await keyturn.register_user.execute(
+        RegisterUserCommand(ADA, PASSWORD, email_is_verified=True)
+    )
+    assert user.email_verified_at == keyturn.clock.now()
+    assert keyturn.store.mails == {}
+
+
 async def test_the_password_is_stored_only_as_a_hash(keyturn: InMemoryKeyturn) -> None:
     user = await keyturn.register()
     assert PASSWORD.reveal() not in user.password_hash

@@ -1,5 +1,6 @@
 """The operator, or a worker by itself, removes what no longer matters."""
 
+from dataclasses import astuple
 from datetime import timedelta
 
 from keyturn.ports.persistence import Housekeeping, Purged
@@ -10,7 +11,7 @@ BATCH = 1_000
 
 
 class PurgeExpired:
-    """Removes expired families, revocations and old audit events, batch by batch."""
+    """Removes what is expired or old for long enough, batch by batch."""
 
     def __init__(
         self,
@@ -46,6 +47,8 @@ class PurgeExpired:
                 total.families + purged.families,
                 total.revocations + purged.revocations,
                 total.audit_events + purged.audit_events,
+                total.one_time_tokens + purged.one_time_tokens,
+                total.mails + purged.mails,
             )
-            if max(purged.families, purged.revocations, purged.audit_events) < self._batch:
+            if max(astuple(purged)) < self._batch:
                 return total

@@ -23,6 +23,7 @@ class RegisterUserCommand:
         roles: what the account gets; a delivery that lets strangers register leaves it alone.
         hides_taken_address: whether somebody who registers with another user's address is told
             nothing of it, and its owner is; a delivery that lets strangers register says yes.
+        email_is_verified: whether an operator vouches for the address, so that no mail asks.
     """
 
     email: str
@@ -30,6 +31,7 @@ class RegisterUserCommand:
     display_name: str | None = None
     roles: frozenset[str] = frozenset({USER_ROLE.name})
     hides_taken_address: bool = False
+    email_is_verified: bool = False
     origin: Origin = field(default_factory=Origin)
 
 
@@ -53,7 +55,7 @@ class RegisterUser:
         self._throttle = throttle
 
     async def execute(self, command: RegisterUserCommand) -> User:
-        """Register and return the user, who is sent a link that verifies the address.
+        """Register and return the user, who is sent a link if the address is to be verified.
 
         Returns:
             Where the address is taken and that is hidden, a user as it would have been (OWASP
@@ -78,7 +80,7 @@ class RegisterUser:
         async with self._unit_of_work() as uow:
             user = await self._new_user(uow, command, password_hash)
             if await uow.users.get_by_email(command.email) is None:
-                self._add(uow, user, command.origin)
+                self._add(uow, user, command)
             elif command.hides_taken_address:
                 self._tell_owner(uow, command)
             else:
@@ -112,16 +114,18 @@ class RegisterUser:
             created_at=now,
             updated_at=now,
             last_login_at=None,
+            email_verified_at=now if command.email_is_verified else None,
         )
 
-    def _add(self, uow: UnitOfWork, user: User, origin: Origin) -> None:
-        now = user.created_at
+    def _add(self, uow: UnitOfWork, user: User, command: RegisterUserCommand) -> None:
+        now, origin = user.created_at, command.origin
         uow.users.add(user)
-        uow.outbox.add(
-            QueuedMail.to_address(
-                self._ids.mail_id(), MailKind.VERIFY_EMAIL, user.email, now, origin
+        if not command.email_is_verified:
+            uow.outbox.add(
+                QueuedMail.to_address(
+                    self._ids.mail_id(), MailKind.VERIFY_EMAIL, user.email, now, origin
+                )
             )
-        )
         uow.audit.add(
             AuditEvent(
                 self._ids.event_id(),

@@ -44,7 +44,9 @@ class Worker:
         self._idle = asyncio.Event()
         days = timedelta(days=30)
         purge = PurgeExpired(housekeeping, keyturn.clock, days, days)
-        self.purging = PurgeRegularly(purge, housekeeping, keyturn.clock, name, self._sleep)
+        self.purging = PurgeRegularly(
+            purge, keyturn.erase_due_users, housekeeping, keyturn.clock, name, self._sleep
+        )
 
     async def _sleep(self, seconds: float) -> None:
         assert seconds == 3600

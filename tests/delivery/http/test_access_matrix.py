@@ -66,6 +66,18 @@ TABLE = [
     Row("POST /v1/auth/register", NOBODY_ASKED, json={**LOGIN, "email": "new@example.com"}),
     Row("POST /v1/auth/login", NOBODY_ASKED, json=LOGIN),
     Row("POST /v1/auth/refresh", NOBODY_ASKED, json={"refresh_token": "{refresh_token}"}),
+    Row("POST /v1/auth/email-verification", NOBODY_ASKED, json={"email": ADA}),
+    Row(
+        "POST /v1/auth/email-verification/confirm",
+        NOBODY_ASKED,
+        json={"token": "{verification_token}"},
+    ),
+    Row("POST /v1/auth/password-reset", NOBODY_ASKED, json={"email": ADA}),
+    Row(
+        "POST /v1/auth/password-reset/confirm",
+        NOBODY_ASKED,
+        json={"token": "{reset_token}", "new_password": NEW_PASSWORD},
+    ),
     Row(
         "POST /oauth/token",
         CLIENTS,
@@ -86,12 +98,21 @@ TABLE = [
         Own("profile:write"),
         json={"current_password": PASSWORD.reveal(), "new_password": NEW_PASSWORD},
     ),
+    Row(
+        "POST /v1/users/me/email",
+        Own("profile:write"),
+        json={"current_password": PASSWORD.reveal(), "new_email": "other@example.com"},
+    ),
+    Row("GET /v1/users/me/export", Own("profile:read")),
+    Row("DELETE /v1/users/me", Own("profile:write")),
     Row("GET /v1/sessions", Own("profile:read")),
     Row("DELETE /v1/sessions", Own("profile:write")),
     Row("DELETE /v1/sessions/{session_id}", Own("profile:write"), "/v1/sessions/{my_session_id}"),
     Row("GET /v1/admin/users", "users:read"),
     Row("GET /v1/admin/users/{user_id}", "users:read"),
     Row("PATCH /v1/admin/users/{user_id}", "users:write", json={"status": "disabled"}),
+    # Who holds more than the caller is not theirs to erase.
+    Row("DELETE /v1/admin/users/{user_id}", "users:write", "/v1/admin/users/{roleless_id}"),
     Row("PUT /v1/admin/users/{user_id}/roles", "roles:assign", json={"roles": []}),
     Row("GET /v1/admin/users/{user_id}/sessions", "sessions:revoke"),
     Row("DELETE /v1/admin/users/{user_id}/sessions", "sessions:revoke"),
@@ -203,9 +224,15 @@ async def test_each_caller_gets_what_the_table_says(
         keyturn = InMemoryKeyturn(claims_policy=policy)
         app.state.keyturn = services(keyturn)
         bystander = await enter(ADA, "user", keyturn=keyturn)
+        links = {
+            "verification_token": (await keyturn.token_of_next_mail()).reveal(),
+            "reset_token": (await keyturn.forget_password()).reveal(),
+        }
+        roleless = await enter("roleless@example.com", keyturn=keyturn)
         known, headers = await arrive(keyturn, enter, caller)
-        known |= {
+        known |= links | {
             "user_id": str(bystander.user_id),
+            "roleless_id": str(roleless.user_id),
             "session_id": str(bystander.session_id),
             "refresh_token": bystander.refresh_token.reveal(),
         }

@@ -16,6 +16,13 @@ ROUTES = [
     ("GET", "/v1/users/me"),
     ("PATCH", "/v1/users/me"),
     ("POST", "/v1/users/me/password"),
+    ("POST", "/v1/users/me/email"),
+    ("GET", "/v1/users/me/export"),
+    ("DELETE", "/v1/users/me"),
+    ("POST", "/v1/auth/email-verification"),
+    ("POST", "/v1/auth/email-verification/confirm"),
+    ("POST", "/v1/auth/password-reset"),
+    ("POST", "/v1/auth/password-reset/confirm"),
     ("GET", "/v1/sessions"),
     ("DELETE", "/v1/sessions"),
     ("DELETE", "/v1/sessions/x"),
@@ -28,7 +35,7 @@ ROUTES = [
 FIELDS = [
     "email", "password", "display_name", "device_name", "transport", "refresh_token",
     "current_password", "new_password", "grant_type", "username", "scope", "client_id",
-    "token", "token_type_hint", "client_secret",
+    "token", "token_type_hint", "client_secret", "new_email",
 ]  # fmt: skip
 TEXTS = st.one_of(
     # Surrogates too: JSON can spell them.

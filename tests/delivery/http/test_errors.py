@@ -75,7 +75,7 @@ async def test_what_does_not_exist_is_a_problem(client: httpx.AsyncClient, path:
     [
         ("GET", "/v1/auth/login", "POST"),
         ("POST", "/v1/sessions", "DELETE, GET"),
-        ("DELETE", "/v1/users/me", "GET, PATCH"),
+        ("POST", "/v1/users/me", "DELETE, GET, PATCH"),
         ("GET", "/v1/sessions/x", "DELETE"),
         ("OPTIONS", "/health/live", "GET"),
         ("BREW", "/health/live", "GET"),

@@ -22,6 +22,7 @@ OWN_ROUTES: dict[str, Json | None] = {"DELETE /v1/sessions/{session_id}": None}
 ADMIN_ROUTES: dict[str, Json | None] = {
     "GET /v1/admin/users/{user_id}": None,
     "PATCH /v1/admin/users/{user_id}": {"status": "disabled", "display_name": "Mallory"},
+    "DELETE /v1/admin/users/{user_id}": None,
     "PUT /v1/admin/users/{user_id}/roles": {"roles": []},
     "GET /v1/admin/users/{user_id}/sessions": None,
     "DELETE /v1/admin/users/{user_id}/sessions": None,

@@ -1,4 +1,4 @@
-"""One of the workers removes what is over, every hour."""
+"""One of the workers removes what is over and erases who is due, every hour."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from datetime import timedelta
 from keyturn.delivery.background.repetition import Repetition, Sleep
 from keyturn.ports.persistence import Housekeeping
 from keyturn.ports.system import Clock
+from keyturn.use_cases.erase_due_users import EraseDueUsers
 from keyturn.use_cases.purge_expired import PurgeExpired
 
 INTERVAL = timedelta(hours=1)
@@ -24,6 +25,7 @@ class PurgeRegularly:
     def __init__(
         self,
         purge_expired: PurgeExpired,
+        erase_due_users: EraseDueUsers,
         housekeeping: Housekeeping,
         clock: Clock,
         holder: str,
@@ -31,6 +33,7 @@ class PurgeRegularly:
     ) -> None:
         """Purge under the name `holder`, which no other process has."""
         self._purge_expired = purge_expired
+        self._erase_due_users = erase_due_users
         self._housekeeping = housekeeping
         self._clock = clock
         self._holder = holder
@@ -47,10 +50,15 @@ class PurgeRegularly:
         now = self._clock.now()
         if not await self._housekeeping.lead(_TASK, self._holder, now, now + INTERVAL):
             return
+        erased = await self._erase_due_users.execute()
         purged = await self._purge_expired.execute()
         _log.info(
-            "purged %d sessions, %d revocations and %d audit events",
+            "erased %d users; purged %d sessions, %d revocations, %d audit events, "
+            "%d links of mails and %d dead mails",
+            erased,
             purged.families,
             purged.revocations,
             purged.audit_events,
+            purged.one_time_tokens,
+            purged.mails,
         )

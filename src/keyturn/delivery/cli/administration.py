@@ -1,32 +1,31 @@
 """What an operator does with users and sessions, through the same use-cases as everybody."""
 
-import json
 import sys
-from collections.abc import Mapping
-from datetime import datetime
 from getpass import getpass
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
+from keyturn.delivery.cli.addresses import normalised_email
+from keyturn.delivery.cli.imports import add_import
 from keyturn.delivery.cli.operations import Administration, Operations, Refusal
+from keyturn.delivery.cli.printing import AsJson, parse_id, print_rows, told
 from keyturn.domain.errors import EmailTaken
 from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, Role, User, UserStatus
-from keyturn.ports.persistence import UserFilter
+from keyturn.ports.persistence import Purged, UserFilter
 from keyturn.use_cases.assign_roles import AssignRolesCommand
 from keyturn.use_cases.change_user import ChangeUserCommand
 from keyturn.use_cases.define_role import DefineRoleCommand
 from keyturn.use_cases.end_session import EndSessionCommand
+from keyturn.use_cases.erase_user import EraseUserCommand
 from keyturn.use_cases.list_sessions import ListSessionsQuery, Session
 from keyturn.use_cases.list_users import MAX_PAGE, ListUsersQuery
 from keyturn.use_cases.register_user import RegisterUserCommand
 from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
 
 _User = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
-_AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for a program.")]
 
 
 def add_administration(cli: typer.Typer, operations: Operations) -> None:
@@ -38,13 +37,17 @@ def add_administration(cli: typer.Typer, operations: Operations) -> None:
 
     @cli.command()
     def purge() -> None:
-        """Remove sessions, revocations and audit events that are over for long enough."""
-        purged = operations.administer(
-            lambda administration: administration.purge_expired.execute()
-        )
+        """Erase users whose deletion is due, and remove what is over for long enough."""
+
+        async def work(administration: Administration) -> tuple[int, Purged]:
+            erased = await administration.erase_due_users.execute()
+            return erased, await administration.purge_expired.execute()
+
+        erased, purged = operations.administer(work)
         print(
-            f"Removed {purged.families} sessions, {purged.revocations} revocations and "
-            f"{purged.audit_events} audit events."
+            f"Erased {erased} users. Removed {purged.families} sessions, {purged.revocations} "
+            f"revocations, {purged.audit_events} audit events, {purged.one_time_tokens} links of "
+            f"mails and {purged.mails} dead mails."
         )
 
 
@@ -61,7 +64,7 @@ def _add_create_admin(cli: typer.Typer, operations: Operations) -> None:
             roles = frozenset({USER_ROLE.name, ADMIN_ROLE.name})
             try:
                 return await administration.register_user.execute(
-                    RegisterUserCommand(address, password, roles=roles)
+                    RegisterUserCommand(address, password, roles=roles, email_is_verified=True)
                 )
             except EmailTaken:
                 known = await administration.get_user.by_email(address)
@@ -78,6 +81,7 @@ def _add_create_admin(cli: typer.Typer, operations: Operations) -> None:
 def _add_users(cli: typer.Typer, operations: Operations) -> None:
     users = typer.Typer(help="Look through users and change them.", no_args_is_help=True)
     cli.add_typer(users, name="users")
+    add_import(users, operations)
 
     @users.command("list")
     def list_users(
@@ -85,7 +89,7 @@ def _add_users(cli: typer.Typer, operations: Operations) -> None:
         role: Annotated[str | None, typer.Option(help="A role that they hold.")] = None,
         status: Annotated[UserStatus | None, typer.Option(help="Their status.")] = None,
         *,
-        as_json: _AsJson = False,
+        as_json: AsJson = False,
     ) -> None:
         """List users in the order in which they registered."""
         which = UserFilter(email, status, role)
@@ -102,15 +106,17 @@ def _add_users(cli: typer.Typer, operations: Operations) -> None:
                 if after is None:
                     return found
 
-        _print_all(
+        print_rows(
             [
                 {
                     "id": str(user.id),
                     "email": user.email,
+                    "verified": user.email_verified_at is not None,
                     "status": user.status.value,
                     "roles": sorted(user.role_names),
-                    "created_at": _told(user.created_at),
-                    "last_login_at": _told(user.last_login_at),
+                    "created_at": told(user.created_at),
+                    "last_login_at": told(user.last_login_at),
+                    "deletion_due_at": told(user.deletion_due_at),
                 }
                 for user in operations.administer(work)
             ],
@@ -127,6 +133,25 @@ def _add_users(cli: typer.Typer, operations: Operations) -> None:
     def enable(user: _User) -> None:
         """Let somebody in again."""
         print(_shown(_set_status(operations, user, UserStatus.ACTIVE)))
+
+    @users.command()
+    def delete(
+        user: _User,
+        *,
+        sure: Annotated[
+            bool, typer.Option("--yes", help="Do it: there is no way back, and no time of grace.")
+        ] = False,
+    ) -> None:
+        """Erase somebody at once; the audit trail keeps what happened, and not who it was."""
+        if not sure:
+            raise Refusal("say --yes: nobody can bring the user back")
+
+        async def work(administration: Administration) -> User:
+            found = await _find(administration, user)
+            await administration.erase_user.execute(EraseUserCommand(found.id, actor=None))
+            return found
+
+        print(f"{operations.administer(work).email} is erased.")
 
     @users.command("set-roles")
     def set_roles(
@@ -183,7 +208,7 @@ def _add_sessions(cli: typer.Typer, operations: Operations) -> None:
         ended: Annotated[
             bool, typer.Option("--ended", help="Also those that ended recently.")
         ] = False,
-        as_json: _AsJson = False,
+        as_json: AsJson = False,
     ) -> None:
         """List where somebody is logged in, last used first."""
 
@@ -193,7 +218,7 @@ def _add_sessions(cli: typer.Typer, operations: Operations) -> None:
                 ListSessionsQuery(found.id, with_ended=ended)
             )
 
-        _print_all(
+        print_rows(
             [_session(session, with_end=ended) for session in operations.administer(work)],
             as_json=as_json,
             nothing="No session.",
@@ -211,7 +236,7 @@ def _add_sessions(cli: typer.Typer, operations: Operations) -> None:
         """End one session of somebody, or all; their access tokens die."""
         if every == (session is not None):
             raise Refusal("name one session, or say --all")
-        ended = None if session is None else FamilyId(_id(session, "session"))
+        ended = None if session is None else FamilyId(parse_id(session, "session"))
 
         async def work(administration: Administration) -> User:
             found = await _find(administration, user)
@@ -243,27 +268,13 @@ def _set_status(operations: Operations, user: str, status: UserStatus) -> User:
 async def _find(administration: Administration, user: str) -> User:
     if "@" in user:
         return await administration.get_user.by_email(user)
-    return await administration.get_user.execute(UserId(_id(user, "user")))
-
-
-def _id(text: str, kind: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        address = " nor an e-mail address" if kind == "user" else ""
-        raise Refusal(f"{_printable(text)} is no {kind}'s id{address}") from None
+    return await administration.get_user.execute(UserId(parse_id(user, "user")))
 
 
 def _checked_email(text: str) -> str:
-
-    from email_validator import (  # noqa: PLC0415 - it brings a DNS library along
-        EmailNotValidError,
-        validate_email,
-    )
-
     try:
-        return validate_email(text, check_deliverability=False, test_environment=True).normalized
-    except EmailNotValidError as error:
+        return normalised_email(text)
+    except ValueError as error:
         raise Refusal(f"--email: {error}") from None
 
 
@@ -289,49 +300,19 @@ def _read_password() -> Secret:
 
 
 def _session(session: Session, *, with_end: bool) -> dict[str, object]:
-    told: dict[str, object] = {
+    line: dict[str, object] = {
         "id": str(session.id),
-        "last_used_at": _told(session.last_used_at),
-        "expires_at": _told(session.expires_at),
+        "last_used_at": told(session.last_used_at),
+        "expires_at": told(session.expires_at),
         "ip": session.device.ip,
         "device": session.device.name or session.device.user_agent,
     }
     if with_end:
-        told["ended_at"] = _told(session.ended_at)
-        told["reason"] = None if session.reason is None else session.reason.value
-    return told
+        line["ended_at"] = told(session.ended_at)
+        line["reason"] = None if session.reason is None else session.reason.value
+    return line
 
 
 def _shown(user: User) -> str:
     roles = " ".join(sorted(user.role_names)) or "no role"
     return f"{user.email} is {user.status} and has: {roles}"
-
-
-def _told(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="seconds")
-
-
-def _print_all(rows: list[dict[str, object]], *, as_json: bool, nothing: str) -> None:
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    if not rows:
-        print(nothing)
-        return
-    lines = [[name.upper() for name in rows[0]], *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    for line in lines:
-        cells = (f"{cell:{width}}" for cell, width in zip(line, widths, strict=True))
-        print("  ".join(cells).rstrip())
-
-
-def _cells(row: Mapping[str, object]) -> list[str]:
-    return [
-        " ".join(value) if isinstance(value, list) else _printable(str(value or "-"))
-        for value in row.values()
-    ]
-
-
-def _printable(text: str) -> str:
-    # What a client called its device must not steer an operator's terminal.
-    return "".join(character if character.isprintable() else "?" for character in text)

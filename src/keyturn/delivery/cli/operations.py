@@ -13,11 +13,16 @@ from keyturn.use_cases.assign_roles import AssignRoles
 from keyturn.use_cases.change_user import ChangeUser
 from keyturn.use_cases.define_role import DefineRole
 from keyturn.use_cases.end_session import EndSession
+from keyturn.use_cases.erase_due_users import EraseDueUsers
+from keyturn.use_cases.erase_user import EraseUser
 from keyturn.use_cases.get_user import GetUser
+from keyturn.use_cases.import_user import ImportUser
+from keyturn.use_cases.list_mails import ListMails
 from keyturn.use_cases.list_sessions import ListSessions
 from keyturn.use_cases.list_users import ListUsers
 from keyturn.use_cases.purge_expired import PurgeExpired
 from keyturn.use_cases.register_user import RegisterUser
+from keyturn.use_cases.retry_mail import RetryMail
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 
 T = TypeVar("T")
@@ -109,6 +114,7 @@ class Administration:
     """The use-cases by which an operator looks after users and sessions."""
 
     register_user: RegisterUser
+    import_user: ImportUser
     get_user: GetUser
     list_users: ListUsers
     change_user: ChangeUser
@@ -117,7 +123,11 @@ class Administration:
     list_sessions: ListSessions
     end_session: EndSession
     revoke_all_families: RevokeAllFamilies
+    erase_user: EraseUser
+    erase_due_users: EraseDueUsers
     purge_expired: PurgeExpired
+    list_mails: ListMails
+    retry_mail: RetryMail
 
 
 class Operations(Protocol):

@@ -11,6 +11,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from keyturn.delivery.http import (
     docs,
+    routes_accounts,
     routes_admin,
     routes_auth,
     routes_health,
@@ -44,6 +45,7 @@ those of RFC 6749.
 
 _TAGS = [
     {"name": "Signing in", "description": "Accounts, tokens, and who a token belongs to."},
+    {"name": "Accounts", "description": "Addresses that are shown to be one's own, and passwords."},
     {"name": "Profile", "description": "What somebody may see and change of themselves."},
     {"name": "Sessions", "description": "Where somebody is logged in."},
     {"name": "Administration", "description": "What operators may see and change of everybody."},
@@ -97,6 +99,7 @@ def build_app(
     handle_all_errors(app)
     for module in (
         routes_auth,
+        routes_accounts,
         routes_users,
         routes_sessions,
         routes_admin,

@@ -30,15 +30,23 @@ from keyturn.domain.errors import (
     InvalidCredentials,
     InvalidEmail,
     InvalidInput,
+    InvalidOneTimeToken,
     InvalidProof,
     InvalidRefreshToken,
     InvalidRole,
     InvalidScope,
     KeyturnError,
     LastAdministrator,
+    LetterUnwritable,
+    MailNotFound,
+    MailRefused,
+    MailUnavailable,
+    PasswordBreached,
+    PasswordHashUnknown,
     PasswordNotText,
     PasswordTooCommon,
     PasswordTooLong,
+    PasswordTooPersonal,
     PasswordTooShort,
     PermissionDenied,
     ProofNonceRequired,
@@ -49,9 +57,11 @@ from keyturn.domain.errors import (
     SessionNotFound,
     SigningUnavailable,
     StaleFamily,
+    StaleOneTimeToken,
     StaleUser,
     StoreUnavailable,
     TokenOfAnotherClient,
+    TooManyAttempts,
     Unavailable,
     UserNotFound,
     WrongCurrentPassword,
@@ -171,7 +181,7 @@ class HttpError:
     """How a class of error is told.
 
     Attributes:
-        headers: besides `Retry-After`, which every 503 has.
+        headers: besides `Retry-After`, which every 429 and 503 has.
     """
 
     status: int
@@ -230,21 +240,32 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
         "Permission denied",
         {"WWW-Authenticate": challenge(PermissionDenied, "insufficient_scope")},
     ),
+    TooManyAttempts: HttpError(
+        429, "Too many attempts", oauth=OAuthAnswer(429, "temporarily_unavailable")
+    ),
     InvalidEmail: HttpError(422, "Invalid e-mail address", oauth=OAuthAnswer(400, "invalid_grant")),
     PasswordTooShort: HttpError(422, "Password too short", oauth=OAuthAnswer(400, "invalid_grant")),
     PasswordTooLong: HttpError(422, "Password too long", oauth=OAuthAnswer(400, "invalid_grant")),
     PasswordTooCommon: HttpError(
         422, "Password too common", oauth=OAuthAnswer(400, "invalid_grant")
     ),
+    PasswordTooPersonal: HttpError(
+        422, "Password too personal", oauth=OAuthAnswer(400, "invalid_grant")
+    ),
+    PasswordBreached: HttpError(422, "Password breached", oauth=OAuthAnswer(400, "invalid_grant")),
+    # Only the command line imports hashes.
+    PasswordHashUnknown: HttpError(422, "Unknown kind of hash"),
     PasswordNotText: HttpError(
         422, "Password is not text", oauth=OAuthAnswer(400, "invalid_grant")
     ),
     WrongCurrentPassword: HttpError(422, "Wrong current password"),
+    InvalidOneTimeToken: HttpError(422, "Invalid link"),
     InvalidScope: HttpError(422, "Invalid scope", oauth=OAuthAnswer(400, "invalid_scope")),
     InvalidRole: HttpError(422, "Invalid role"),
     UserNotFound: HttpError(404, "User not found"),
     RoleNotFound: HttpError(404, "Role not found"),
     SessionNotFound: HttpError(404, "Session not found"),
+    MailNotFound: HttpError(404, "Mail not found"),
     EmailTaken: HttpError(409, "E-mail address taken"),
     LastAdministrator: HttpError(409, "Last administrator"),
     RoleProtected: HttpError(409, "Role protected"),
@@ -258,6 +279,10 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     # No use-case lets these out; if one did, trying again would still be the right thing.
     StaleUser: _TRY_AGAIN,
     StaleFamily: _TRY_AGAIN,
+    StaleOneTimeToken: _TRY_AGAIN,
+    MailUnavailable: _TRY_AGAIN,
+    LetterUnwritable: _TRY_AGAIN,
+    MailRefused: _TRY_AGAIN,
     # What is wrong with the request as such.
     MalformedJson: HttpError(400, "Malformed JSON"),
     UnsupportedMediaType: HttpError(415, "Unsupported media type"),
@@ -299,6 +324,8 @@ def error_answer(
     """
     told = http_error(type(error))
     headers = {**error_headers(type(error), oauth=_is_oauth(scope)), **(headers or {})}
+    if isinstance(error, TooManyAttempts):
+        headers["Retry-After"] = str(error.retry_after)
     if "WWW-Authenticate" in headers and _takes_proofs(scope):
         headers["WWW-Authenticate"] = _challenge(scope, type(error), headers["WWW-Authenticate"])
     if _is_oauth(scope):
@@ -329,13 +356,13 @@ def error_answer(
 
 
 def error_headers(error: type[KeyturnError], *, oauth: bool = False) -> dict[str, str]:
-    """Return the headers that an error is answered with."""
+    """Return the headers that an error is answered with, as far as its class tells."""
     told = http_error(error)
     if oauth and told.oauth.status != told.status:
         # A challenge belongs to the status that it was made for.
         return {}
     headers = dict(told.headers)
-    if told.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if told.status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         retry_after = error.retry_after if issubclass(error, Unavailable) else 1
         headers["Retry-After"] = str(retry_after)
     return headers

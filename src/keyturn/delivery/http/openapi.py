@@ -23,6 +23,12 @@ from keyturn.domain.errors import (
     InvalidInput,
     InvalidProof,
     KeyturnError,
+    PasswordBreached,
+    PasswordNotText,
+    PasswordTooCommon,
+    PasswordTooLong,
+    PasswordTooPersonal,
+    PasswordTooShort,
     PermissionDenied,
     RevocationsUnknown,
     StoreUnavailable,
@@ -33,6 +39,16 @@ BAD_JSON = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
 
 BAD_ACCESS_TOKEN = (AuthenticationRequired, InvalidAccessToken, InvalidProof, RevocationsUnknown)
 """What every route answers that needs an access token."""
+
+BAD_NEW_PASSWORD = (
+    PasswordTooShort,
+    PasswordTooLong,
+    PasswordTooCommon,
+    PasswordTooPersonal,
+    PasswordBreached,
+    PasswordNotText,
+)
+"""What can be wrong with a password that somebody chooses."""
 
 OPTIONAL_TOKEN: dict[str, object] = {"security": [{"AccessToken": []}, {}]}
 """The `openapi_extra` of a route that an access token is good for and not needed."""

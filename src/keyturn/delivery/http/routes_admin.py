@@ -49,6 +49,7 @@ from keyturn.use_cases.change_user import ChangeUserCommand
 from keyturn.use_cases.define_role import DefineRoleCommand
 from keyturn.use_cases.delete_role import DeleteRoleCommand
 from keyturn.use_cases.end_session import EndSessionCommand
+from keyturn.use_cases.erase_user import EraseUserCommand
 from keyturn.use_cases.list_audit_events import ListAuditEventsQuery
 from keyturn.use_cases.list_sessions import ListSessionsQuery
 from keyturn.use_cases.list_users import ListUsersQuery
@@ -125,7 +126,7 @@ async def list_users(
     responses=problems(*_REFUSED, UserNotFound),
 )
 async def show_user(user_id: _UserText, request: Request) -> UserProfile:
-    """Return a user, active or disabled. Needs `users:read`."""
+    """Return a user, whatever the status. Needs `users:read`."""
     return UserProfile.of(await services_of(request).get_user.execute(_user_id(user_id)))
 
 
@@ -139,8 +140,8 @@ async def change_user(
 ) -> UserProfile:
     """Disable, enable or rename a user. Needs `users:write`.
 
-    A disabled user loses every session and access token at once. The last administrator can't
-    be disabled.
+    A disabled user loses every session and access token at once. Who is made active is not erased
+    any more. The last administrator can't be disabled.
     """
     user = await services_of(request).change_user.execute(
         ChangeUserCommand(
@@ -153,6 +154,24 @@ async def change_user(
         )
     )
     return UserProfile.of(user)
+
+
+@router.delete(
+    "/users/{user_id}",
+    status_code=204,
+    summary="Erase a user",
+    responses=problems(*_REFUSED, UserNotFound, LastAdministrator, Contention),
+)
+async def erase_user(user_id: _UserText, request: Request, principal: _UsersWriter) -> None:
+    """Erase a user at once, without any time of grace. Needs `users:write`.
+
+    Needs every permission that the user holds, too. Sessions and access tokens die, a last mail
+    goes to the user. What happened stays in the audit trail, without what tells who it was. The
+    last administrator can't be erased.
+    """
+    await services_of(request).erase_user.execute(
+        EraseUserCommand(_user_id(user_id), actor=principal, origin=origin_of(request))
+    )
 
 
 @router.put(

@@ -22,7 +22,13 @@ from keyturn.delivery.http.dependencies import (
 )
 from keyturn.delivery.http.device_names import device_name
 from keyturn.delivery.http.errors import CsrfRejected, FieldProblem, ValidationFailed, error_answer
-from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, BAD_JSON, OPTIONAL_TOKEN, problems
+from keyturn.delivery.http.openapi import (
+    BAD_ACCESS_TOKEN,
+    BAD_JSON,
+    BAD_NEW_PASSWORD,
+    OPTIONAL_TOKEN,
+    problems,
+)
 from keyturn.delivery.http.schemas import (
     Login,
     Logout,
@@ -34,7 +40,6 @@ from keyturn.delivery.http.schemas import (
 )
 from keyturn.domain.errors import (
     AuthenticationRequired,
-    EmailTaken,
     HashingBusy,
     InvalidAccessToken,
     InvalidCredentials,
@@ -42,13 +47,12 @@ from keyturn.domain.errors import (
     InvalidProof,
     InvalidRefreshToken,
     PasswordNotText,
-    PasswordTooCommon,
     PasswordTooLong,
-    PasswordTooShort,
     PermissionDenied,
     ProofNonceRequired,
     RevocationsUnknown,
     StoreUnavailable,
+    TooManyAttempts,
 )
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
@@ -127,11 +131,9 @@ async def verify(request: Request, principal: CurrentPrincipal) -> Response:
     summary="Make an account",
     responses=problems(
         *BAD_JSON,
-        EmailTaken,
-        PasswordTooShort,
-        PasswordTooLong,
-        PasswordTooCommon,
-        PasswordNotText,
+        InvalidEmail,
+        *BAD_NEW_PASSWORD,
+        TooManyAttempts,
         HashingBusy,
         StoreUnavailable,
     ),
@@ -139,14 +141,19 @@ async def verify(request: Request, principal: CurrentPrincipal) -> Response:
 async def register(body: Registration, request: Request) -> UserProfile:
     """Register with an e-mail address and a password; log in afterwards.
 
+    A mail with a link goes to the address, which verifies it. Where somebody has the address
+    already, the answer is the same, nothing is made, and the owner is told by mail.
+
     A password has 15 to 1024 characters (the minimum is a setting), is not on the list of common
-    ones, and needs nothing else: any character of any script counts.
+    ones, is not made of the address or the name of the service, and needs nothing else: any
+    character of any script counts.
     """
     user = await services_of(request).register_user.execute(
         RegisterUserCommand(
             email=body.email,
             password=body.password,
             display_name=body.display_name,
+            hides_taken_address=True,
             origin=origin_of(request),
         )
     )
@@ -165,6 +172,7 @@ async def register(body: Registration, request: Request) -> UserProfile:
         PasswordTooLong,
         PasswordNotText,
         CsrfRejected,
+        TooManyAttempts,
         HashingBusy,
         StoreUnavailable,
     ),
@@ -172,7 +180,9 @@ async def register(body: Registration, request: Request) -> UserProfile:
 async def login(body: Login, request: Request, response: Response) -> Tokens:
     """Start a session on this device.
 
-    An unknown address, a wrong password and a disabled account are answered alike. With
+    An unknown address, a wrong password, a disabled account, an address that must be verified and
+    is not, and too many wrong passwords before are answered alike. A login takes back that the
+    account was to be deleted. With
     `transport: "cookie"` the refresh token is only in a cookie that no script can read, and the
     answer has no `refresh_token`; a browser's request must then come from this site or from an
     allowed origin. Beyond the limit of sessions per user the least recently used one ends.
@@ -206,6 +216,7 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
         InvalidRefreshToken,
         InvalidProof,
         CsrfRejected,
+        TooManyAttempts,
         StoreUnavailable,
     ),
 )
@@ -217,7 +228,7 @@ async def refresh(
     A token in the body wins over the cookie; the successor comes back the way the token came. If
     the answer is lost, the same token may be handed in again for a few seconds and gives the same
     successor (`outcome: "replayed"`). Later than that, it is taken for stolen and the session
-    ends. A 503 has not used the token up.
+    ends. A 429 or 503 has not used the token up.
     """
     presented = body.refresh_token if body else None
     in_cookie = presented is None

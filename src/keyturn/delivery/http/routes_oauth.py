@@ -41,6 +41,7 @@ from keyturn.domain.errors import (
     RevocationsUnknown,
     StoreUnavailable,
     TokenOfAnotherClient,
+    TooManyAttempts,
 )
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
 from keyturn.domain.scope import Scope
@@ -109,6 +110,7 @@ _FORM_SCHEMA = {
         InvalidScope,
         InvalidClient,
         BodyTooLarge,
+        TooManyAttempts,
         HashingBusy,
         StoreUnavailable,
     ),

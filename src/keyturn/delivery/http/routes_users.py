@@ -1,6 +1,6 @@
 """What somebody may see and change of themselves."""
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from keyturn.delivery.http.dependencies import (
     CurrentPrincipal,
@@ -10,20 +10,25 @@ from keyturn.delivery.http.dependencies import (
     services_of,
 )
 from keyturn.delivery.http.errors import call_field
-from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, BAD_JSON, problems
+from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, BAD_JSON, BAD_NEW_PASSWORD, problems
 from keyturn.delivery.http.schemas import PasswordChange, ProfileChange, UserProfile
+from keyturn.delivery.http.schemas_accounts import EmailChange, ExportedAccount
 from keyturn.domain.errors import (
     Contention,
     HashingBusy,
+    InvalidEmail,
+    LastAdministrator,
     PasswordNotText,
-    PasswordTooCommon,
     PasswordTooLong,
-    PasswordTooShort,
     PermissionDenied,
     StoreUnavailable,
+    TooManyAttempts,
     WrongCurrentPassword,
 )
 from keyturn.use_cases.change_password import ChangePasswordCommand
+from keyturn.use_cases.delete_account import DeleteAccountCommand
+from keyturn.use_cases.export_account import ExportAccountCommand
+from keyturn.use_cases.request_email_change import RequestEmailChangeCommand
 from keyturn.use_cases.update_profile import UpdateProfileCommand
 
 router = APIRouter(prefix="/v1/users", tags=["Profile"])
@@ -72,10 +77,8 @@ async def change_profile(
         *BAD_ACCESS_TOKEN,
         PermissionDenied,
         WrongCurrentPassword,
-        PasswordTooShort,
-        PasswordTooLong,
-        PasswordTooCommon,
-        PasswordNotText,
+        *BAD_NEW_PASSWORD,
+        TooManyAttempts,
         HashingBusy,
         StoreUnavailable,
         Contention,
@@ -95,4 +98,85 @@ async def change_password(
             new_password=body.new_password,
             origin=origin_of(request),
         )
+    )
+
+
+@router.post(
+    "/me/email",
+    status_code=202,
+    response_class=Response,
+    summary="Ask for another e-mail address",
+    responses=problems(
+        *BAD_JSON,
+        *BAD_ACCESS_TOKEN,
+        PermissionDenied,
+        WrongCurrentPassword,
+        InvalidEmail,
+        PasswordTooLong,
+        PasswordNotText,
+        TooManyAttempts,
+        HashingBusy,
+        StoreUnavailable,
+    ),
+)
+async def request_email_change(
+    body: EmailChange, request: Request, principal: CurrentPrincipal
+) -> Response:
+    """Have a link sent to the new address; the old one is told, and stays until it is followed.
+
+    `POST /v1/auth/email-verification/confirm` takes the token of the link. Whether somebody else
+    has the new address is not said: its owner is told by mail.
+    """
+    check_scope(principal, "profile:write")
+    call_field(request.scope, "email", "new_email")
+    call_field(request.scope, "password", "current_password")
+    await services_of(request).request_email_change.execute(
+        RequestEmailChangeCommand(
+            user_id=principal.user_id,
+            session_id=principal.session_id,
+            current_password=body.current_password,
+            new_email=body.new_email,
+            origin=origin_of(request),
+        )
+    )
+    return Response(status_code=202)
+
+
+@router.get(
+    "/me/export",
+    summary="Get all that is stored of me",
+    responses=problems(*BAD_ACCESS_TOKEN, PermissionDenied, StoreUnavailable),
+)
+async def export_account(
+    request: Request, response: Response, principal: CurrentPrincipal
+) -> ExportedAccount:
+    """Return the account, its sessions and its audit events, as a file to keep (GDPR Art. 15, 20).
+
+    The hash of the password is not in it. That it was asked for is audited.
+    """
+    check_scope(principal, "profile:read")
+    export = await services_of(request).export_account.execute(
+        ExportAccountCommand(principal.user_id, principal.session_id, origin_of(request))
+    )
+    response.headers["Content-Disposition"] = 'attachment; filename="account.json"'
+    return ExportedAccount.of(export)
+
+
+@router.delete(
+    "/me",
+    status_code=204,
+    summary="Delete my account",
+    responses=problems(
+        *BAD_ACCESS_TOKEN, PermissionDenied, LastAdministrator, StoreUnavailable, Contention
+    ),
+)
+async def delete_account(request: Request, principal: CurrentPrincipal) -> None:
+    """End every session now, and have the account erased when the time of grace is over.
+
+    A mail says when that is (14 days, a setting); a login before then takes it back. What happened
+    stays in the audit trail, without what tells who it was.
+    """
+    check_scope(principal, "profile:write")
+    await services_of(request).delete_account.execute(
+        DeleteAccountCommand(principal.user_id, principal.session_id, origin_of(request))
     )

@@ -282,21 +282,27 @@ class UserProfile(BaseModel):
         id=EXAMPLE_USER_ID,
         email="ada@example.com",
         display_name="Ada",
+        email_verified=True,
         status="active",
         roles=["user"],
         permissions=["profile:read", "profile:write"],
         created_at="2030-01-01T12:00:00Z",
         last_login_at="2030-01-02T08:30:00Z",
+        deletion_due_at=None,
     )
 
     id: UUID
     email: str
+    email_verified: bool = Field(description="Whether somebody who reads its mail said so.")
     display_name: str | None
     status: UserStatus
     roles: list[str]
     permissions: list[str]
     created_at: datetime
     last_login_at: datetime | None
+    deletion_due_at: datetime | None = Field(
+        description="When the user is erased, unless they log in before; null for never."
+    )
 
     @staticmethod
     def of(user: User) -> "UserProfile":
@@ -304,12 +310,14 @@ class UserProfile(BaseModel):
         return UserProfile(
             id=user.id,
             email=user.email,
+            email_verified=user.email_verified_at is not None,
             display_name=user.display_name,
             status=user.status,
             roles=sorted(user.role_names),
             permissions=sorted(user.permissions),
             created_at=user.created_at,
             last_login_at=user.last_login_at,
+            deletion_due_at=user.deletion_due_at,
         )
 
 

@@ -1,7 +1,7 @@
 """What the routes of administration take and give, as OpenAPI tells it."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
@@ -25,18 +25,20 @@ _EXAMPLE_CURSOR = "dQGY86J8EX1umlMfDmwfKzo"
 _EXAMPLE_USER: dict[str, JsonValue] = {
     "id": EXAMPLE_USER_ID,
     "email": "ada@example.com",
+    "email_verified": True,
     "display_name": "Ada",
     "status": "active",
     "roles": ["user"],
     "permissions": ["profile:read", "profile:write"],
     "created_at": "2030-01-01T12:00:00Z",
     "last_login_at": "2030-01-02T08:30:00Z",
+    "deletion_due_at": None,
 }
 _EXAMPLE_ROLE: dict[str, JsonValue] = {
     "name": "editor",
     "permissions": ["posts:delete", "posts:write"],
 }
-_EXAMPLE_EVENT: dict[str, JsonValue] = {
+EXAMPLE_EVENT: dict[str, JsonValue] = {
     "id": "0198f3a2-7c40-7e15-a0b4-9d2c6f1a8e55",
     "at": "2030-01-02T08:30:00Z",
     "type": "session_revoked",
@@ -94,11 +96,14 @@ class AuditSearch(_Search):
 
 
 class UserChange(BaseModel):
-    """What an administrator changes of a user; what is absent stays."""
+    """What an administrator changes of a user; what is absent stays.
+
+    Nobody is made to leave: a user asks for that, and an administrator erases at once.
+    """
 
     model_config = example(status="disabled")
 
-    status: UserStatus | None = Field(
+    status: Literal[UserStatus.ACTIVE, UserStatus.DISABLED] | None = Field(
         default=None, description="A disabled user loses all sessions and tokens; null leaves it."
     )
     display_name: Line | None = Field(default=None, description="null removes it.")
@@ -154,7 +159,7 @@ class RoleList(BaseModel):
 class AuditEventItem(BaseModel):
     """Something that happened."""
 
-    model_config = example(**_EXAMPLE_EVENT)
+    model_config = example(**EXAMPLE_EVENT)
 
     id: UUID
     at: datetime
@@ -189,7 +194,7 @@ class AuditEventItem(BaseModel):
 class AuditEventList(BaseModel):
     """A page of audit events, latest first."""
 
-    model_config = example(events=[_EXAMPLE_EVENT], next_cursor=None)
+    model_config = example(events=[EXAMPLE_EVENT], next_cursor=None)
 
     events: list[AuditEventItem]
     next_cursor: str | None = Field(description="Asks for the next page; null on the last one.")

@@ -16,9 +16,13 @@ from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
 from keyturn.use_cases.change_user import ChangeUser
 from keyturn.use_cases.check_proof import CheckProof
+from keyturn.use_cases.confirm_email import ConfirmEmail
 from keyturn.use_cases.define_role import DefineRole
+from keyturn.use_cases.delete_account import DeleteAccount
 from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
+from keyturn.use_cases.erase_user import EraseUser
+from keyturn.use_cases.export_account import ExportAccount
 from keyturn.use_cases.get_user import GetUser
 from keyturn.use_cases.introspect_token import IntrospectToken
 from keyturn.use_cases.list_audit_events import ListAuditEvents
@@ -29,6 +33,10 @@ from keyturn.use_cases.list_users import ListUsers
 from keyturn.use_cases.load_user import LoadUser
 from keyturn.use_cases.login_user import LoginUser
 from keyturn.use_cases.register_user import RegisterUser
+from keyturn.use_cases.request_email_change import RequestEmailChange
+from keyturn.use_cases.request_email_verification import RequestEmailVerification
+from keyturn.use_cases.request_password_reset import RequestPasswordReset
+from keyturn.use_cases.reset_password import ResetPassword
 from keyturn.use_cases.resolve_permissions import ResolvePermissions
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 from keyturn.use_cases.revoke_family import RevokeFamily
@@ -120,6 +128,14 @@ class Services(AccessChecks):
     change_password: ChangePassword
     list_sessions: ListSessions
     end_session: EndSession
+    request_email_verification: RequestEmailVerification
+    request_email_change: RequestEmailChange
+    confirm_email: ConfirmEmail
+    request_password_reset: RequestPasswordReset
+    reset_password: ResetPassword
+    export_account: ExportAccount
+    delete_account: DeleteAccount
+    erase_user: EraseUser
     resolve_permissions: ResolvePermissions
     list_users: ListUsers
     get_user: GetUser

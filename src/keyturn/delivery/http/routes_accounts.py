@@ -1,0 +1,106 @@
+"""What people do by mail: show that an address is theirs, and set a password that they forgot."""
+
+from fastapi import APIRouter, Request, Response
+
+from keyturn.delivery.http.dependencies import origin_of, services_of
+from keyturn.delivery.http.errors import call_field
+from keyturn.delivery.http.openapi import BAD_JSON, BAD_NEW_PASSWORD, problems
+from keyturn.delivery.http.schemas_accounts import AddressedRequest, LinkToken, PasswordReset
+from keyturn.domain.errors import (
+    Contention,
+    EmailTaken,
+    HashingBusy,
+    InvalidEmail,
+    InvalidOneTimeToken,
+    StoreUnavailable,
+    TooManyAttempts,
+)
+from keyturn.use_cases.confirm_email import ConfirmEmailCommand
+from keyturn.use_cases.request_email_verification import RequestEmailVerificationCommand
+from keyturn.use_cases.request_password_reset import RequestPasswordResetCommand
+from keyturn.use_cases.reset_password import ResetPasswordCommand
+
+router = APIRouter(prefix="/v1/auth", tags=["Accounts"])
+
+_ASKED_FOR = problems(*BAD_JSON, InvalidEmail, TooManyAttempts, StoreUnavailable)
+
+
+@router.post(
+    "/email-verification",
+    status_code=202,
+    response_class=Response,
+    summary="Ask for the mail that verifies an address",
+    responses=_ASKED_FOR,
+)
+async def request_email_verification(body: AddressedRequest, request: Request) -> Response:
+    """Have the link sent once more; registering sends the first one.
+
+    The answer is the same whether or not somebody has the address, and whether or not it is
+    verified already.
+    """
+    await services_of(request).request_email_verification.execute(
+        RequestEmailVerificationCommand(body.email, origin_of(request))
+    )
+    return Response(status_code=202)
+
+
+@router.post(
+    "/email-verification/confirm",
+    status_code=204,
+    summary="Show that an address is one's own",
+    responses=problems(
+        *BAD_JSON, InvalidOneTimeToken, EmailTaken, TooManyAttempts, StoreUnavailable, Contention
+    ),
+)
+async def confirm_email(body: LinkToken, request: Request) -> None:
+    """Hand in the token of the link, once: it verifies the address, or makes a new one one's own.
+
+    A link is good for 24 hours (a setting), and void once the password or the address has changed.
+    """
+    await services_of(request).confirm_email.execute(
+        ConfirmEmailCommand(body.token, origin_of(request))
+    )
+
+
+@router.post(
+    "/password-reset",
+    status_code=202,
+    response_class=Response,
+    summary="Ask for the mail that resets a password",
+    responses=_ASKED_FOR,
+)
+async def request_password_reset(body: AddressedRequest, request: Request) -> Response:
+    """Have a link sent that sets a new password.
+
+    The answer is the same whether or not there is an account.
+    """
+    await services_of(request).request_password_reset.execute(
+        RequestPasswordResetCommand(body.email, origin_of(request))
+    )
+    return Response(status_code=202)
+
+
+@router.post(
+    "/password-reset/confirm",
+    status_code=204,
+    summary="Set a new password by the link in a mail",
+    responses=problems(
+        *BAD_JSON,
+        InvalidOneTimeToken,
+        *BAD_NEW_PASSWORD,
+        TooManyAttempts,
+        HashingBusy,
+        StoreUnavailable,
+        Contention,
+    ),
+)
+async def reset_password(body: PasswordReset, request: Request) -> None:
+    """Hand in the token of the link, once, with the new password: every session ends.
+
+    A link is good for 30 minutes (a setting), and void once the password or the address has
+    changed. A password that is refused does not use it up.
+    """
+    call_field(request.scope, "password", "new_password")
+    await services_of(request).reset_password.execute(
+        ResetPasswordCommand(body.token, body.new_password, origin_of(request))
+    )
