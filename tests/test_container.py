@@ -41,7 +41,9 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def container(settings: Settings) -> Container:
-    return build_container(settings)
+    # With all that is there only if somebody asks for it.
+    everything = {"breach_url": "http://127.0.0.1:9/range/", "imported_hashes": True}
+    return build_container(settings.model_copy(update=everything))
 
 
 @pytest.mark.parametrize("name", sorted(Container.providers))

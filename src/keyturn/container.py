@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from dependency_injector import containers, providers
+from limits.aio.storage import Storage
 from pydantic import SecretStr
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
@@ -24,6 +25,7 @@ from keyturn.adapters.pyjwt.followed_keys import FollowedKeys
 from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
 from keyturn.adapters.pyjwt.key_rotation import KeyRotation
 from keyturn.adapters.pyjwt.proofs import PyJwtProofChecker
+from keyturn.adapters.range_lookup.breached_passwords import RangeLookup
 from keyturn.adapters.redis.revocations import RedisRevocationList
 from keyturn.adapters.smtp.mailer import SmtpMailer, SmtpTls
 from keyturn.adapters.sqlalchemy.database import Database
@@ -36,7 +38,8 @@ from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.adapters.system.clock import SystemClock
 from keyturn.adapters.system.ids import UuidGenerator
 from keyturn.adapters.zxcvbn.blocklist import CommonPasswords
-from keyturn.delivery.background.deliver_mail import DeliverMailRegularly
+from keyturn.adapters.zxcvbn.strength import ZxcvbnEstimator
+from keyturn.delivery.background.deliver_mail import DeliverMailRegularly, log_failed_mail
 from keyturn.delivery.background.follow_revocations import FollowRevocations
 from keyturn.delivery.background.purge_regularly import PurgeRegularly
 from keyturn.delivery.cli.operations import Administration
@@ -62,6 +65,7 @@ from keyturn.use_cases.deliver_mail import DeliverMail
 from keyturn.use_cases.end_session import EndSession
 from keyturn.use_cases.erase_due_users import EraseDueUsers
 from keyturn.use_cases.erase_user import EraseUser
+from keyturn.use_cases.estimate_strength import EstimateStrength
 from keyturn.use_cases.export_account import ExportAccount
 from keyturn.use_cases.get_user import GetUser
 from keyturn.use_cases.import_user import ImportUser
@@ -118,6 +122,10 @@ def _if_taken(settings: Settings, proofs: PyJwtProofChecker) -> PyJwtProofChecke
     return proofs if settings.takes_proofs else None
 
 
+def _range_lookup(url: str | None) -> RangeLookup | None:
+    return None if url is None else RangeLookup(url)
+
+
 def _mailer(settings: Settings, clock: Clock) -> Mailer:
     """Return how mails are sent."""
     if settings.mail == "console":
@@ -135,17 +143,22 @@ def _mailer(settings: Settings, clock: Clock) -> Mailer:
     )
 
 
-def _throttle(settings: Settings, database: Database) -> Throttle:
-    """Return who counts attempts: Redis, the database, or nobody."""
+def _throttle_windows(redis_url: SecretStr | None, database: Database) -> Storage:
+    """Return where attempts are counted: in Redis, or in the database."""
+    if redis_url is None:
+        return SqlThrottleWindows(database)
+    return RedisWindows(redis_url.get_secret_value())
+
+
+def _throttle(settings: Settings, windows: Storage) -> Throttle:
+    """Return who counts attempts, or lets everybody try as often as they like."""
     if settings.throttle == "off":
         return Unthrottled()
     rates = {
         action: replace(DEFAULT_RATES[action], per_source=Rates.parse(text).per_source)
         for action, text in settings.throttle_rates().items()
     }
-    if settings.redis_url is None:
-        return LimitsThrottle(SqlThrottleWindows(database), rates)
-    return LimitsThrottle(RedisWindows(settings.redis_url.get_secret_value()), rates)
+    return LimitsThrottle(windows, rates)
 
 
 class Container(containers.DeclarativeContainer):
@@ -205,6 +218,8 @@ class Container(containers.DeclarativeContainer):
     )
     housekeeping = providers.Singleton(SqlHousekeeping, database)
     blocklist = providers.Singleton(CommonPasswords)
+    breached_passwords = providers.Singleton(_range_lookup, settings.provided.breach_url)
+    strength_estimator = providers.Singleton(ZxcvbnEstimator)
     clients = providers.Singleton(
         FileClients,
         settings.provided.used_clients_file,
@@ -233,7 +248,8 @@ class Container(containers.DeclarativeContainer):
         PyJwtProofChecker, keys, asks_for_nonce=settings.provided.asks_for_nonce
     )
 
-    throttle = providers.Singleton(_throttle, settings, database)
+    throttle_windows = providers.Singleton(_throttle_windows, settings.provided.redis_url, database)
+    throttle = providers.Singleton(_throttle, settings, throttle_windows)
     mail_queue = providers.Singleton(SqlMailQueue, database)
     letter_writer = providers.Singleton(
         JinjaLetterWriter,
@@ -249,6 +265,7 @@ class Container(containers.DeclarativeContainer):
         NewPasswordRules,
         password_policy,
         blocklist,
+        breached_passwords,
         service_name=settings.provided.service_name,
     )
     tokens = providers.Singleton(
@@ -323,6 +340,10 @@ class Container(containers.DeclarativeContainer):
     list_sessions = providers.Singleton(ListSessions, unit_of_work.provider, clock)
     end_session = providers.Singleton(EndSession, unit_of_work.provider, clock, ids, session_policy)
 
+    estimate_strength = providers.Singleton(
+        EstimateStrength, strength_estimator, new_password_rules, password_policy, throttle
+    )
+
     # What people do by mail, and how they leave.
     request_email_verification = providers.Singleton(
         RequestEmailVerification, unit_of_work.provider, clock, ids, throttle
@@ -353,6 +374,7 @@ class Container(containers.DeclarativeContainer):
         clock,
         ids,
         one_time_token_policy,
+        providers.Object(log_failed_mail),
     )
     export_account = providers.Singleton(ExportAccount, unit_of_work.provider, clock, ids)
     delete_account = providers.Singleton(
@@ -466,6 +488,7 @@ class Container(containers.DeclarativeContainer):
         change_password=change_password,
         list_sessions=list_sessions,
         end_session=end_session,
+        estimate_strength=estimate_strength,
         request_email_verification=request_email_verification,
         request_email_change=request_email_change,
         confirm_email=confirm_email,

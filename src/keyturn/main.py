@@ -143,6 +143,8 @@ def build_container(settings: Settings) -> Container:
     for action, rates in settings.throttle_rates().items():
         with _naming(f"KEYTURN_THROTTLE_{action.upper()}", ValueError):
             Rates.parse(rates)
+    with _naming("KEYTURN_BREACH_URL", ValueError):
+        container.breached_passwords()
     with _naming("KEYTURN_MAIL_FROM", ValueError):
         container.mailer()
     with _naming("KEYTURN_MAIL_TEMPLATES", ValueError, LetterUnwritable):
@@ -301,9 +303,17 @@ async def _administer(settings: Settings, work: Callable[[Administration], Await
 
 
 async def _close(container: Container) -> None:
+    from keyturn.adapters.limits.redis_windows import RedisWindows
     from keyturn.adapters.redis.revocations import RedisRevocationList
 
     await asyncio.to_thread(container.hasher().close)
+    await asyncio.to_thread(container.strength_estimator().close)
+    breached = container.breached_passwords()
+    if breached is not None:
+        await breached.aclose()
+    windows = container.throttle_windows()
+    if isinstance(windows, RedisWindows):
+        await windows.aclose()
     followed = container.revocation_list()
     if isinstance(followed, RedisRevocationList):
         await followed.aclose()

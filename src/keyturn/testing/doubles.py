@@ -16,8 +16,9 @@ from keyturn.domain.ids import EventId, FamilyId, MailId, TokenId, UserId
 from keyturn.domain.mail import Letter, Mail
 from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
+from keyturn.domain.strength import Strength
 from keyturn.ports.mail import LetterWriter
-from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
+from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher, StrengthEstimator
 from keyturn.ports.system import Clock, IdGenerator
 from keyturn.ports.tokens import TokenCodec
 
@@ -227,6 +228,15 @@ class PlainPasswordHasher(PasswordHasher):
     def can_verify(self, password_hash: str) -> bool:
         """Return whether it is one of these hashes."""
         return _PLAIN_HASH.fullmatch(password_hash) is not None
+
+
+class LengthEstimator(StrengthEstimator):
+    """Takes long passwords for strong ones, and asks for longer ones."""
+
+    async def estimate(self, password: Secret, words: tuple[str, ...]) -> Strength:  # noqa: ARG002 - the port names it
+        """Return a point for every five characters."""
+        score = min(len(password.reveal()) // 5, 4)
+        return Strength(score, None, () if score == 4 else ("Make it longer.",))
 
 
 class NoBlocklist(PasswordBlocklist):

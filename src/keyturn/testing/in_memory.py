@@ -13,7 +13,7 @@ from keyturn.adapters.memory.store import MemoryStore
 from keyturn.adapters.memory.throttle import Unthrottled
 from keyturn.adapters.memory.unit_of_work import MemoryUnitOfWork
 from keyturn.domain.login_policy import LoginPolicy
-from keyturn.domain.mail import Mail
+from keyturn.domain.mail import Mail, QueuedMail
 from keyturn.domain.one_time_token import OneTimeTokenPolicy
 from keyturn.domain.policies import ClaimsPolicy, PasswordPolicy, SessionPolicy
 from keyturn.domain.secret import Secret
@@ -29,6 +29,7 @@ from keyturn.ports.throttling import Throttle
 from keyturn.ports.tokens import TokenCodec
 from keyturn.testing.doubles import (
     FixedBlocklist,
+    LengthEstimator,
     ManualClock,
     OpaqueTokenCodec,
     PlainLetterWriter,
@@ -50,6 +51,7 @@ from keyturn.use_cases.deliver_mail import DeliverMail
 from keyturn.use_cases.end_session import EndSession
 from keyturn.use_cases.erase_due_users import EraseDueUsers
 from keyturn.use_cases.erase_user import EraseUser
+from keyturn.use_cases.estimate_strength import EstimateStrength
 from keyturn.use_cases.export_account import ExportAccount
 from keyturn.use_cases.get_user import GetUser
 from keyturn.use_cases.import_user import ImportUser
@@ -245,7 +247,12 @@ class InMemoryKeyturn:
             self.session_policy,
         )
 
+        self.estimate_strength = EstimateStrength(
+            LengthEstimator(), rules, self.password_policy, throttle
+        )
+
         self.sent_mails: list[Mail] = []
+        self.failed_mails: list[QueuedMail] = []
         self.mail_queue = mail_queue or MemoryMailQueue(self.store)
         self.deliver_mail = DeliverMail(
             self.mail_queue,
@@ -255,6 +262,7 @@ class InMemoryKeyturn:
             self.clock,
             self.ids,
             OneTimeTokenPolicy(),
+            self.failed_mails.append,
         )
         self.list_mails = ListMails(self.mail_queue)
         self.retry_mail = RetryMail(self.mail_queue, self.clock)

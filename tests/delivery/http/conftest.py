@@ -58,6 +58,7 @@ def services() -> Callable[..., Services]:
             change_password=keyturn.change_password,
             list_sessions=keyturn.list_sessions,
             end_session=keyturn.end_session,
+            estimate_strength=keyturn.estimate_strength,
             request_email_verification=keyturn.request_email_verification,
             request_email_change=keyturn.request_email_change,
             confirm_email=keyturn.confirm_email,

@@ -72,6 +72,7 @@ TABLE = [
         NOBODY_ASKED,
         json={"token": "{verification_token}"},
     ),
+    Row("POST /v1/auth/password-strength", NOBODY_ASKED, json={"password": NEW_PASSWORD}),
     Row("POST /v1/auth/password-reset", NOBODY_ASKED, json={"email": ADA}),
     Row(
         "POST /v1/auth/password-reset/confirm",

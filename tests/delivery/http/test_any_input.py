@@ -22,6 +22,7 @@ ROUTES = [
     ("POST", "/v1/auth/email-verification"),
     ("POST", "/v1/auth/email-verification/confirm"),
     ("POST", "/v1/auth/password-reset"),
+    ("POST", "/v1/auth/password-strength"),
     ("POST", "/v1/auth/password-reset/confirm"),
     ("GET", "/v1/sessions"),
     ("DELETE", "/v1/sessions"),

@@ -26,6 +26,7 @@ OPEN_ROUTES = {
     "confirm_email",
     "request_password_reset",
     "reset_password",
+    "estimate_password",
     "server_metadata",
     "live",
     "ready",
@@ -169,6 +170,7 @@ def test_passwords_and_tokens_on_their_way_in_are_marked_as_such(document: Json)
         ("LinkToken", "token"),
         ("PasswordReset", "token"),
         ("PasswordReset", "new_password"),
+        ("PasswordIdea", "password"),
         ("EmailChange", "current_password"),
     ):
         assert schemas[name]["properties"][field]["format"] == "password"

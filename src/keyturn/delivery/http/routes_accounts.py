@@ -5,7 +5,13 @@ from fastapi import APIRouter, Request, Response
 from keyturn.delivery.http.dependencies import origin_of, services_of
 from keyturn.delivery.http.errors import call_field
 from keyturn.delivery.http.openapi import BAD_JSON, BAD_NEW_PASSWORD, problems
-from keyturn.delivery.http.schemas_accounts import AddressedRequest, LinkToken, PasswordReset
+from keyturn.delivery.http.schemas_accounts import (
+    AddressedRequest,
+    LinkToken,
+    PasswordIdea,
+    PasswordReset,
+    PasswordStrength,
+)
 from keyturn.domain.errors import (
     Contention,
     EmailTaken,
@@ -16,6 +22,7 @@ from keyturn.domain.errors import (
     TooManyAttempts,
 )
 from keyturn.use_cases.confirm_email import ConfirmEmailCommand
+from keyturn.use_cases.estimate_strength import EstimateStrengthCommand
 from keyturn.use_cases.request_email_verification import RequestEmailVerificationCommand
 from keyturn.use_cases.request_password_reset import RequestPasswordResetCommand
 from keyturn.use_cases.reset_password import ResetPasswordCommand
@@ -104,3 +111,19 @@ async def reset_password(body: PasswordReset, request: Request) -> None:
     await services_of(request).reset_password.execute(
         ResetPasswordCommand(body.token, body.new_password, origin_of(request))
     )
+
+
+@router.post(
+    "/password-strength",
+    summary="Estimate a password",
+    responses=problems(*BAD_JSON, TooManyAttempts, HashingBusy),
+)
+async def estimate_password(body: PasswordIdea, request: Request) -> PasswordStrength:
+    """Say how hard a password is to guess, while somebody thinks of it; nothing is stored.
+
+    The score is a hint. `problems` are the codes for which the password would be refused now.
+    """
+    result = await services_of(request).estimate_strength.execute(
+        EstimateStrengthCommand(body.password, body.email, origin_of(request))
+    )
+    return PasswordStrength.of(result)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, JsonValue
 from keyturn.delivery.http.schemas import (
     EXAMPLE_SESSION_ID,
     EXAMPLE_USER_ID,
+    KnownEmail,
     NewEmail,
     SecretText,
     example,
@@ -15,6 +16,7 @@ from keyturn.delivery.http.schemas import (
 from keyturn.delivery.http.schemas_admin import EXAMPLE_EVENT, AuditEventItem
 from keyturn.domain.refresh_token_family import RefreshTokenFamily
 from keyturn.domain.user import User, UserStatus
+from keyturn.use_cases.estimate_strength import EstimateStrengthResult
 from keyturn.use_cases.export_account import AccountExport
 
 _EXAMPLE_LINK_TOKEN = "kXn2t0a1Zc7m3uB8eQ4rVw6yHs9dLfGjPpNoIiUuTtE"
@@ -72,6 +74,46 @@ class PasswordReset(BaseModel):
 
     token: SecretText
     new_password: SecretText = Field(description="15 to 1024 characters, no other rules.")
+
+
+class PasswordIdea(BaseModel):
+    """A password that somebody thinks of."""
+
+    model_config = example(password="nine purple anvils", email="ada@example.com")
+
+    password: SecretText
+    email: KnownEmail | None = Field(
+        default=None, description="The password must not be made of it."
+    )
+
+
+class PasswordStrength(BaseModel):
+    """How hard a password is to guess, and why it would be refused."""
+
+    model_config = example(
+        score=1,
+        warning="This is a very common password.",
+        suggestions=["Add another word or two. Uncommon words are better."],
+        problems=["password_too_short", "password_too_common"],
+    )
+
+    score: int = Field(ge=0, le=4, description="0 (guessed at once) to 4: a hint, no rule.")
+    warning: str | None
+    suggestions: list[str]
+    problems: list[str] = Field(
+        description="The codes of the errors for which it would be refused; whether it is known "
+        "from a breach is asked only when it is set."
+    )
+
+    @staticmethod
+    def of(result: EstimateStrengthResult) -> "PasswordStrength":
+        """Return the answer for an estimate."""
+        return PasswordStrength(
+            score=result.strength.score,
+            warning=result.strength.warning,
+            suggestions=list(result.strength.suggestions),
+            problems=list(result.refusals),
+        )
 
 
 class EmailChange(BaseModel):

@@ -22,6 +22,7 @@ from keyturn.use_cases.delete_account import DeleteAccount
 from keyturn.use_cases.delete_role import DeleteRole
 from keyturn.use_cases.end_session import EndSession
 from keyturn.use_cases.erase_user import EraseUser
+from keyturn.use_cases.estimate_strength import EstimateStrength
 from keyturn.use_cases.export_account import ExportAccount
 from keyturn.use_cases.get_user import GetUser
 from keyturn.use_cases.introspect_token import IntrospectToken
@@ -128,6 +129,7 @@ class Services(AccessChecks):
     change_password: ChangePassword
     list_sessions: ListSessions
     end_session: EndSession
+    estimate_strength: EstimateStrength
     request_email_verification: RequestEmailVerification
     request_email_change: RequestEmailChange
     confirm_email: ConfirmEmail
