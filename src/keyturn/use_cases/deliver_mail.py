@@ -1,6 +1,6 @@
 """A worker sends the mails that are due."""
 
-import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -25,7 +25,12 @@ BATCH = 10
 CLAIMED_FOR = timedelta(minutes=10)
 """A worker that has not sent its batch by then counts as dead; each mail has a minute."""
 
-_log = logging.getLogger("keyturn.mail")
+FailedMailCallback = Callable[[QueuedMail], None]
+"""Told of each mail that could not be sent, as it goes back into the queue."""
+
+
+def _nobody_asked(mail: QueuedMail) -> None:
+    """Take no notice."""
 
 
 class DeliverMail:
@@ -40,6 +45,7 @@ class DeliverMail:
         clock: Clock,
         ids: IdGenerator,
         policy: OneTimeTokenPolicy,
+        on_failed: FailedMailCallback = _nobody_asked,
     ) -> None:
         self._queue = queue
         self._unit_of_work = unit_of_work
@@ -48,6 +54,7 @@ class DeliverMail:
         self._clock = clock
         self._ids = ids
         self._policy = policy
+        self._on_failed = on_failed
 
     async def execute(self) -> int:
         """Try what is due, at most a batch of it.
@@ -79,8 +86,7 @@ class DeliverMail:
                 error.detail,
                 for_good=isinstance(error, MailNotDelivered),
             )
-            outcome = "given up" if failed.dead_at is not None else "tried again later"
-            _log.warning("mail %s (%s) is %s: %s", queued.id, queued.kind, outcome, error.detail)
+            self._on_failed(failed)
             await self._queue.put_back(failed)
         else:
             await self._queue.remove(queued)

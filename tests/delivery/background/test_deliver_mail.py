@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from keyturn.delivery.background.deliver_mail import DeliverMailRegularly
+from keyturn.delivery.background.deliver_mail import DeliverMailRegularly, log_failed_mail
 from keyturn.domain.errors import StoreUnavailable
 from keyturn.domain.events import Origin
 from keyturn.domain.mail import Mail, MailKind, QueuedMail
@@ -146,3 +146,20 @@ async def test_a_worker_that_is_told_to_stop_does_not_wait_for_ever() -> None:
     assert mailer.sent == []
     [waiting] = keyturn.store.mails.values()
     assert waiting.next_attempt_at > keyturn.clock.now(), "another worker tries it later"
+
+
+async def test_the_log_tells_why_a_mail_was_not_sent_but_not_to_whom(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    keyturn = InMemoryKeyturn()
+    await ask_for_mails(keyturn, 1)
+    [mail] = keyturn.store.mails.values()
+    for failed in (
+        mail.failed(keyturn.clock.now(), "no answer", for_good=False),
+        mail.failed(keyturn.clock.now(), "no such address", for_good=True),
+    ):
+        log_failed_mail(failed)
+    waits, dead = caplog.messages
+    assert "tried again later: no answer" in waits
+    assert "given up: see keyturn outbox: no such address" in dead
+    assert mail.address not in caplog.text

@@ -1,9 +1,11 @@
 """Every worker sends the mails that are due."""
 
 import asyncio
+import logging
 from datetime import timedelta
 
 from keyturn.delivery.background.repetition import Repetition, Sleep
+from keyturn.domain.mail import QueuedMail
 from keyturn.use_cases.deliver_mail import BATCH, CLAIMED_FOR, DeliverMail
 
 PAUSE = timedelta(seconds=1)
@@ -11,6 +13,15 @@ PAUSE = timedelta(seconds=1)
 
 GRACE = timedelta(seconds=5)
 """A worker that is told to stop may finish the batch in hand for so long."""
+
+
+_log = logging.getLogger("keyturn.mail")
+
+
+def log_failed_mail(mail: QueuedMail) -> None:
+    """Tell the operator of a mail that could not be sent, and why, but not to whom."""
+    outcome = "tried again later" if mail.dead_at is None else "given up: see keyturn outbox"
+    _log.warning("mail %s (%s) is %s: %s", mail.id, mail.kind, outcome, mail.failure)
 
 
 class DeliverMailRegularly:
