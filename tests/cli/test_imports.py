@@ -50,7 +50,7 @@ def test_accounts_are_imported_and_a_second_time_skipped(
     import_lines: Callable[..., Ended], keyturn: Run
 ) -> None:
     lines: list[dict[str, object]] = [
-        {"email": "ada@example.com", "password_hash": DJANGO, "display_name": "Ada"},
+        {"email": "ada@example.com", "password_hash": DJANGO, "display_name": "Ada 👩\u200d💻"},
         {"email": "Eve@Example.COM", "password_hash": BCRYPT, "email_verified": True},
         {"email": "root@example.com", "password_hash": BCRYPT, "roles": ["user", "admin"]},
     ]

@@ -30,7 +30,6 @@ class PasswordHasher(Protocol):
     def needs_rehash(self, password_hash: str) -> bool:
         """Return whether the hash was made otherwise than one would be made today."""
 
-
     @abstractmethod
     def can_verify(self, password_hash: str) -> bool:
         """Return whether `verify` can read the hash and would do the work that it asks for."""

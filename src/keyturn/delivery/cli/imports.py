@@ -11,12 +11,26 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, V
 
 from keyturn.delivery.cli.addresses import normalised_email
 from keyturn.delivery.cli.operations import Administration, Operations
+from keyturn.delivery.lines import is_line
 from keyturn.domain.errors import EmailTaken, InvalidInput, RoleNotFound
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import USER_ROLE
 from keyturn.use_cases.import_user import ImportUser, ImportUserCommand
 
 _EXIT_REFUSED_SOME = 1
+
+
+def _line(text: str) -> str:
+    if is_line(text):
+        return text
+    raise ValueError("must be one line of printable characters")
+
+
+_DisplayName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
+    AfterValidator(_line),
+]
 
 
 class _Line(BaseModel):
@@ -26,15 +40,7 @@ class _Line(BaseModel):
 
     email: Annotated[str, AfterValidator(normalised_email)]
     password_hash: str
-    display_name: (
-        Annotated[
-            str,
-            StringConstraints(
-                strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$"
-            ),
-        ]
-        | None
-    ) = None
+    display_name: _DisplayName | None = None
     email_verified: bool = False
     roles: list[str] = [USER_ROLE.name]
 

@@ -1,6 +1,5 @@
 """What the routes take and give, as OpenAPI tells it."""
 
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -17,14 +16,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from keyturn.delivery.lines import is_line
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import MAX_EMAIL_LENGTH, User, UserStatus
 from keyturn.use_cases.list_sessions import Session
 from keyturn.use_cases.rotate_refresh import RefreshOutcome, RotateRefreshResult
 from keyturn.use_cases.token_pair import TokenPair
-
-_JOINERS = "\u200c\u200d"
-"""Invisible, but part of Persian and Indic words and of emoji."""
 
 
 def _normal_email(address: str) -> str:
@@ -50,10 +47,7 @@ def known_email(address: str) -> str:
 
 
 def _line(text: str) -> str:
-    if all(
-        character.isprintable() or character in _JOINERS or unicodedata.category(character) == "Zs"
-        for character in text
-    ):
+    if is_line(text):
         return text
     raise PydanticCustomError("line", "This must be one line of printable characters.")
 
