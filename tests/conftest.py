@@ -15,11 +15,16 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from aiosmtpd.smtp import Envelope
 
 pytest.register_assert_rewrite("keyturn.testing")
 
@@ -212,6 +217,75 @@ def redis_url(request: pytest.FixtureRequest) -> str:
         return url
     server: RedisServer = request.getfixturevalue("redis_server")
     return server.url
+
+
+class MailSink:
+    """A mail server that keeps what it gets, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.mails: list[EmailMessage] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+
+    async def handle_DATA(self, server: object, session: object, envelope: "Envelope") -> str:  # noqa: N802 - aiosmtpd's name
+        """Keep a mail."""
+        content = envelope.original_content or b""
+        self.mails.append(message_from_bytes(content, policy=policy.default))
+        return "250 OK"
+
+    def about(self, words: str) -> list[EmailMessage]:
+        """Return the mails whose subject has these words."""
+        return [mail for mail in self.mails if words in mail["Subject"]]
+
+    def start(self) -> None:
+        """Listen."""
+        from aiosmtpd.smtp import SMTP
+
+        async def listen() -> asyncio.Server:
+            server = await self._loop.create_server(
+                lambda: SMTP(
+                    self, hostname="mx.example.com", enable_SMTPUTF8=True, loop=self._loop
+                ),
+                "127.0.0.1",
+                0,
+            )
+            self.port = server.sockets[0].getsockname()[1]
+            return server
+
+        self._thread.start()
+        self._server = asyncio.run_coroutine_threadsafe(listen(), self._loop).result()
+
+    def stop(self) -> None:
+        """Listen no more."""
+
+        async def close() -> None:
+            self._server.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@pytest.fixture
+def mail_sink(environment: pytest.MonkeyPatch) -> Iterator[MailSink]:
+    """A mail server that the service is told to send by."""
+    sink = MailSink()
+    sink.start()
+    try:
+        environment.setenv("KEYTURN_MAIL", "smtp")
+        environment.setenv("KEYTURN_MAIL_FROM", "Example <no-reply@example.com>")
+        environment.setenv("KEYTURN_SMTP_HOST", "127.0.0.1")
+        environment.setenv("KEYTURN_SMTP_PORT", str(sink.port))
+        environment.setenv("KEYTURN_SMTP_TLS", "none")
+        yield sink
+    finally:
+        sink.stop()
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,14 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters
+from keyturn.adapters.console.mailer import ConsoleMailer
+from keyturn.adapters.limits.redis_windows import RedisWindows
+from keyturn.adapters.limits.throttle import DEFAULT_RATES, LimitsThrottle, Rates
+from keyturn.adapters.memory.throttle import Unthrottled
 from keyturn.adapters.redis.revocations import RedisRevocationList
+from keyturn.adapters.smtp.mailer import SmtpMailer
 from keyturn.adapters.sqlalchemy.migrations import migrate
+from keyturn.adapters.sqlalchemy.throttle_storage import SqlThrottleWindows
 from keyturn.container import Container
 from keyturn.delivery.http.services import HttpOptions
 from keyturn.domain.errors import HashingBusy, StoreUnavailable
@@ -85,6 +91,8 @@ def test_what_nobody_chooses_is_what_core_adapters_and_delivery_have_as_default(
     assert container.password_policy() == PasswordPolicy()
     assert container.argon2_parameters() == Argon2Parameters()
     assert container.http_options() == HttpOptions()
+    for action, rates in container.settings().throttle_rates().items():
+        assert Rates.parse(rates).per_source == DEFAULT_RATES[action].per_source
 
 
 def test_what_is_chosen_reaches_the_delivery(tmp_path: Path) -> None:
@@ -105,6 +113,25 @@ def test_what_is_chosen_reaches_the_delivery(tmp_path: Path) -> None:
     )
 
 
+async def test_attempts_are_counted_where_the_settings_say(tmp_path: Path) -> None:
+    redis_url = SecretStr("redis://127.0.0.1:9/0")
+    for chosen, windows in (
+        ({}, SqlThrottleWindows),
+        ({"redis_url": redis_url}, RedisWindows),
+    ):
+        container = build_container(cheap_settings(tmp_path, **chosen))
+        assert isinstance(container.throttle_windows(), windows)
+        assert isinstance(container.throttle(), LimitsThrottle)
+    off = build_container(cheap_settings(tmp_path, throttle="off"))
+    assert isinstance(off.throttle(), Unthrottled)
+
+
+def test_mails_are_sent_by_the_server_that_the_settings_name(tmp_path: Path) -> None:
+    chosen = {"mail": "smtp", "smtp_host": "mx.example.com", "mail_from": "a@example.com"}
+    assert isinstance(build_container(cheap_settings(tmp_path)).mailer(), ConsoleMailer)
+    assert isinstance(build_container(cheap_settings(tmp_path, **chosen)).mailer(), SmtpMailer)
+
+
 def test_revocations_are_followed_in_redis_where_there_is_one(tmp_path: Path) -> None:
     container = build_container(
         cheap_settings(tmp_path, redis_url=SecretStr("redis://127.0.0.1:9/0"))
@@ -121,6 +148,13 @@ def test_revocations_are_followed_in_redis_where_there_is_one(tmp_path: Path) ->
         ({"argon2_memory_kib": 1024}, "KEYTURN_ARGON2_MEMORY_KIB: "),
         ({"data_dir": Path("/dev/null/x")}, "KEYTURN_DATA_DIR: "),
         ({"keys_dir": Path("/dev/null/x")}, "KEYTURN_KEYS_DIR: "),
+        ({"throttle_login": "often"}, "KEYTURN_THROTTLE_LOGIN: 'often' is no rate"),
+        ({"throttle_reset": "0/day"}, "KEYTURN_THROTTLE_RESET: "),
+        ({"mail_templates": Path("/dev/null/x")}, "KEYTURN_MAIL_TEMPLATES: "),
+        (
+            {"mail": "smtp", "smtp_host": "mx.example.com", "mail_from": "a@b@c"},
+            "KEYTURN_MAIL_FROM: ",
+        ),
     ],
 )
 def test_what_an_adapter_refuses_is_told_with_the_name_of_the_setting(

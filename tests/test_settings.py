@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from keyturn.domain.login_policy import LoginPolicy
+from keyturn.domain.one_time_token import OneTimeTokenPolicy
 from keyturn.domain.policies import ClaimsPolicy, PasswordPolicy, SessionPolicy
 from keyturn.settings import (
     Settings,
@@ -40,6 +42,58 @@ def test_nothing_has_to_be_set(tmp_path: Path) -> None:
 def test_the_defaults_are_those_of_the_domain() -> None:
     assert load_settings().session_policy() == SessionPolicy()
     assert load_settings().password_policy() == PasswordPolicy()
+
+
+def test_defaults_of_mails_and_logins_are_those_of_the_domain_too() -> None:
+    assert load_settings().login_policy() == LoginPolicy()
+    assert load_settings().one_time_token_policy() == OneTimeTokenPolicy()
+
+
+def test_a_link_leads_to_the_services_own_page_unless_another_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KEYTURN_ISSUER", "https://example.com/auth")
+    monkeypatch.setenv("KEYTURN_RESET_PASSWORD_URL", "https://app.example.com/#reset/{token}")
+    settings = load_settings()
+    own = "https://example.com/auth/account/verify-email#token={token}"
+    assert settings.used_verify_email_url == own
+    assert settings.used_reset_password_url == "https://app.example.com/#reset/{token}"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "problem"),
+    [
+        ({"SMTP_HOST": "mx.example.com"}, "KEYTURN_MAIL_FROM: is needed"),
+        (
+            {
+                "SMTP_HOST": "mx.example.com",
+                "MAIL_FROM": "a@example.com",
+                "SMTP_TLS": "none",
+                "SMTP_USERNAME": "ada",
+                "SMTP_PASSWORD": "hunter2",
+            },
+            "KEYTURN_SMTP_TLS: must not be none: the password would be sent in the clear",
+        ),
+    ],
+)
+def test_mails_that_can_not_be_sent_stop_the_start(
+    monkeypatch: pytest.MonkeyPatch, chosen: dict[str, str], problem: str
+) -> None:
+    for name, value in {"MAIL": "smtp", **chosen}.items():
+        monkeypatch.setenv(f"KEYTURN_{name}", value)
+    message = refusal()
+    assert message.startswith(problem)
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("password", ["hunter2", "smtp://u:x@h/?hunter2"])
+def test_the_password_for_mails_is_masked_whatever_it_looks_like(
+    monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    monkeypatch.setenv("KEYTURN_SMTP_USERNAME", "ada")
+    monkeypatch.setenv("KEYTURN_SMTP_PASSWORD", password)
+    shown = {line.name: line.value for line in describe_settings(load_settings())}
+    assert shown["KEYTURN_SMTP_PASSWORD"] == "***"
 
 
 def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +183,25 @@ def test_an_empty_text_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None
         ("DATA_DIR", "data?", "must name a folder"),
         ("KEYS_DIR", " ", "must name a folder"),
         ("SECURE_COOKIES", "maybe", "valid boolean"),
+        ("MAIL", "smtp", "KEYTURN_SMTP_HOST: is needed for KEYTURN_MAIL=smtp"),
+        ("MAIL", "pigeon", "Input should be 'console' or 'smtp'"),
+        ("MAIL_TEMPLATES", "", "must name a folder"),
+        ("SMTP_PASSWORD", "hunter2", "and KEYTURN_SMTP_USERNAME need each other"),
+        ("SMTP_USERNAME", "ada", "and KEYTURN_SMTP_USERNAME need each other"),
+        ("SMTP_PORT", "0", "greater than or equal to 1"),
+        ("SMTP_TLS", "maybe", "Input should be 'tls'"),
+        ("SMTP_TIMEOUT", "2m", "less than or equal to"),
+        ("SERVICE_NAME", "", "at least 1 character"),
+        ("VERIFY_EMAIL_URL", "https://app.example.com/verify", "with {token} once"),
+        ("VERIFY_EMAIL_URL", "app.example.com/#{token}", "with {token} once"),
+        ("RESET_PASSWORD_URL", "javascript:alert('{token}')", "with {token} once"),
+        ("RESET_PASSWORD_URL", "https://{token}.example.com/", "with {token} once"),
+        ("RESET_PASSWORD_URL", "https://a.example/{token}#{token}", "with {token} once"),
+        ("EMAIL_VERIFICATION_TTL", "8d", "less than or equal to"),
+        ("PASSWORD_RESET_TTL", "1m", "greater than or equal to"),
+        ("DELETION_GRACE", "-1", "must be a duration"),
+        ("THROTTLE", "maybe", "Input should be 'on' or 'off'"),
+        ("BREACH_URL", "http://breaches.example/range/", "must be an https URL"),
     ],
 )
 def test_a_weak_or_contradictory_setting_is_refused_in_one_line_that_names_it(

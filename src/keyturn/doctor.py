@@ -13,13 +13,21 @@ from redis.exceptions import RedisError
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
 from keyturn.adapters.clients_file.clients import ClientsFileError, load_clients
+from keyturn.adapters.jinja2.letters import JinjaLetterWriter
 from keyturn.adapters.pyjwt.key_files import KeyFileError, load_key_ring
 from keyturn.adapters.redis.revocations import TIMEOUT
+from keyturn.adapters.smtp.mailer import SmtpMailer
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.engine import sqlite_file
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
+from keyturn.container import Container
 from keyturn.delivery.cli.operations import Finding, Verdict
-from keyturn.domain.errors import StoreUnavailable
+from keyturn.domain.errors import (
+    LetterUnwritable,
+    MailRefused,
+    MailUnavailable,
+    StoreUnavailable,
+)
 from keyturn.domain.policies import PasswordPolicy
 from keyturn.domain.secret import Secret
 from keyturn.settings import DEVELOPMENT_ISSUER, ENV_FILE, Settings
@@ -32,12 +40,15 @@ CHEAP_HASH, DEAR_HASH = 0.02, 1.0
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
-    """Return what is found of settings, files, keys, clients, database and password hashes."""
+    """Return what is found of settings, files, keys, clients, database, mails and hashes."""
     yield from _settings(settings)
     yield from _files(settings)
     yield _keys(settings)
     yield _clients(settings)
     yield asyncio.run(_database(settings))
+    yield _templates(settings)
+    if settings.mail == "smtp":
+        yield asyncio.run(_mail_server(settings))
     if settings.redis_url is not None:
         yield asyncio.run(_redis(settings.redis_url.get_secret_value()))
     yield asyncio.run(_hashing(settings))
@@ -60,6 +71,10 @@ def _doubts(settings: Settings) -> Iterator[str]:
         yield "KEYTURN_ACCESS_TTL: a stolen access token works for as long"
     if settings.password_min_length < PasswordPolicy().min_length:
         yield "KEYTURN_PASSWORD_MIN_LENGTH: 15 where the password is the only factor"
+    if settings.issuer.startswith("https:") and settings.mail == "console":
+        yield "KEYTURN_MAIL is console: nobody gets a mail, and its links stand in the output"
+    if settings.issuer.startswith("https:") and settings.throttle == "off":
+        yield "KEYTURN_THROTTLE is off: only waits after wrong passwords slow down guessing"
     if any(ip_network(address).prefixlen == 0 for address in settings.trusted_proxies):
         yield "KEYTURN_TRUSTED_PROXIES holds every address: anybody may claim another's"
 
@@ -126,6 +141,33 @@ async def _database(settings: Settings) -> Finding:
     finally:
         await database.dispose()
     return Finding("database", Verdict.GOOD, "it answers, and its schema is the newest")
+
+
+def _templates(settings: Settings) -> Finding:
+    try:
+        writer = JinjaLetterWriter(
+            service_name=settings.service_name,
+            verify_url=settings.used_verify_email_url,
+            reset_url=settings.used_reset_password_url,
+            folder=settings.mail_templates,
+        )
+        writer.check()
+    except (ValueError, LetterUnwritable) as error:
+        return Finding("templates", Verdict.BAD, str(error))
+    return Finding("templates", Verdict.GOOD, "every mail can be written")
+
+
+async def _mail_server(settings: Settings) -> Finding:
+    where = f"{settings.smtp_host}:{settings.smtp_port or 'the usual port'}"
+    try:
+        mailer = Container(settings=settings).mailer()
+        if isinstance(mailer, SmtpMailer):
+            await mailer.check()
+    except ValueError as error:
+        return Finding("mail", Verdict.BAD, f"KEYTURN_MAIL_FROM: {error}")
+    except (MailUnavailable, MailRefused) as error:
+        return Finding("mail", Verdict.BAD, f"{where}: {error.detail}")
+    return Finding("mail", Verdict.GOOD, f"{where} answers, and would take mails")
 
 
 async def _redis(url: str) -> Finding:

@@ -20,6 +20,10 @@ class Ended(Protocol):
     err: str
 
 
+class Sink(Protocol):
+    mails: list[object]
+
+
 Run = Callable[..., Ended]
 
 
@@ -210,6 +214,39 @@ def test_help_loads_neither_web_framework_nor_database(environment: pytest.Monke
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert loaded.stdout == "[]\n"
+
+
+def test_doctor_says_hello_to_the_mail_server(
+    keyturn: Run, environment: pytest.MonkeyPatch, mail_sink: Sink
+) -> None:
+    examined = keyturn("doctor").out
+    assert re.search(r"^ok +mail +127\.0\.0\.1:\d+ answers", examined, re.MULTILINE)
+    assert re.search(r"^ok +templates +every mail can be written$", examined, re.MULTILINE)
+    assert mail_sink.mails == []
+    environment.setenv("KEYTURN_SMTP_PORT", "9")
+    refused = keyturn("doctor")
+    assert refused.code == 1
+    assert re.search(r"^problem +mail +127\.0\.0\.1:9: The mail", refused.out, re.MULTILINE)
+
+
+def test_doctor_finds_a_template_that_can_not_be_filled_in(
+    keyturn: Run, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "reset_password.txt").write_text("Subject: x\n\n{{ nonsense }}\n")
+    environment.setenv("KEYTURN_MAIL_TEMPLATES", "mine")
+    examined = keyturn("doctor")
+    assert examined.code == 1
+    assert re.search(r"^problem +templates .*reset_password\.txt", examined.out, re.MULTILINE)
+
+
+def test_doctor_warns_of_mails_that_only_the_terminal_gets(
+    keyturn: Run, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("KEYTURN_ISSUER", "https://auth.example.com")
+    assert "KEYTURN_MAIL is console" in keyturn("doctor").out
+    environment.setenv("KEYTURN_THROTTLE", "off")
+    assert "KEYTURN_THROTTLE is off" in keyturn("doctor").out
 
 
 def test_doctor_looks_at_redis_where_there_is_one(

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from email.headerregistry import Address
@@ -18,7 +19,7 @@ from keyturn.ports.mail import Mailer
 from keyturn.ports.system import Clock
 
 if TYPE_CHECKING:
-    from aiosmtplib import SMTPResponseException
+    from aiosmtplib import SMTP, SMTPResponseException
 
 MAX_TIMEOUT = timedelta(minutes=1)
 """A worker that sends a batch counts on no mail taking longer."""
@@ -94,10 +95,29 @@ class SmtpMailer(Mailer):
         self._tls_context = None if tls is SmtpTls.NONE else ssl.create_default_context()
 
     async def send(self, mail: Mail) -> None:
+        message, recipient = self._message(mail)
+
+        async def hand_over(client: "SMTP") -> None:
+            await client.send_message(message, sender=self._sender.addr_spec, recipients=recipient)
+
+        await self._speak(hand_over)
+
+    async def check(self) -> None:
+        """Return if the server answers, with the TLS and for the username that it is asked for.
+
+        Raises:
+            MailUnavailable, MailRefused: it does not; the text says why.
+        """
+
+        async def say_nothing(client: "SMTP") -> None:
+            await client.noop()
+
+        await self._speak(say_nothing)
+
+    async def _speak(self, say: Callable[["SMTP"], Awaitable[None]]) -> None:
         # Loaded by who sends mails; the other commands do without.
         from aiosmtplib import SMTP, SMTPException  # noqa: PLC0415 - lazily
 
-        message, recipient = self._message(mail)
         client = SMTP(
             hostname=self._host,
             port=self._port,
@@ -114,9 +134,7 @@ class SmtpMailer(Mailer):
             try:
                 async with asyncio.timeout(self._timeout):
                     await client.connect()
-                    await client.send_message(
-                        message, sender=self._sender.addr_spec, recipients=recipient
-                    )
+                    await say(client)
             except (SMTPException, OSError, ValueError) as error:
                 # The server's words quote addresses, and so do the errors that hold them.
                 raise _told(error) from None
