@@ -47,7 +47,7 @@ class LoginPolicy:
 
     def wait_after(self, failures: int) -> timedelta:
         """Return how long an unknown device waits after so many wrong passwords in a row."""
-        doublings = failures - self.free_failures
+        doublings = failures - self.free_failures - 1
         if doublings < 0:
             return timedelta(0)
         # Capped before the power: a large exponent is a large number.
