@@ -64,7 +64,8 @@ def add_import(users: typer.Typer, operations: Operations) -> None:
         """Bring accounts over from another system, with the hashes of their passwords.
 
         Each line has email and password_hash, and may have display_name, email_verified and roles.
-        An address that is registered is skipped: a file may be imported again.
+        Hashes other than Argon2's are taken if KEYTURN_IMPORTED_HASHES is true. An address that
+        is registered is skipped: a file may be imported again.
         """
 
         async def work(administration: Administration) -> Counter[_Outcome]:
