@@ -11,6 +11,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from keyturn.delivery.http import (
     docs,
+    pages,
     routes_accounts,
     routes_admin,
     routes_auth,
@@ -108,6 +109,7 @@ def build_app(
         routes_revocations,
         routes_health,
         docs,
+        pages,
     ):
         app.include_router(module.router)
     routes_metadata.answer_where_clients_ask(app, options)

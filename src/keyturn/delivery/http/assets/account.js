@@ -1,0 +1,72 @@
+// The token stands behind the # of the address, which browsers send to nobody. Every address is
+// relative to the page, so that it also works below a path prefix.
+const form = document.querySelector("form");
+const button = form.querySelector("button");
+const password = document.getElementById("password");
+const shown = document.getElementById("shown");
+const result = document.getElementById("result");
+const token = new URLSearchParams(location.hash.slice(1)).get("token");
+
+function tell(text, kind) {
+  result.textContent = text;
+  result.className = kind;
+}
+
+async function reasonOf(answer) {
+  try {
+    const problem = await answer.json();
+    if (answer.status === 429) {
+      const minutes = Math.ceil(Number(answer.headers.get("Retry-After")) / 60);
+      return `Too many attempts. Try again in ${minutes} ${minutes === 1 ? "minute" : "minutes"}.`;
+    }
+    return problem.detail || "Something went wrong. Try again later.";
+  } catch {
+    return "Something went wrong. Try again later.";
+  }
+}
+
+async function submit() {
+  const answer = await fetch(form.dataset.route, {
+    method: "POST",
+    credentials: "omit",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(password ? { token, new_password: password.value } : { token }),
+  });
+  if (answer.ok) {
+    form.hidden = true;
+    tell(result.dataset.done, "good");
+    return;
+  }
+  tell(await reasonOf(answer), "bad");
+  if (password) {
+    password.setAttribute("aria-invalid", "true");
+    password.focus();
+  }
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  button.disabled = true;
+  tell("One moment…", "");
+  try {
+    await submit();
+  } catch {
+    tell("The service can't be reached. Try again.", "bad");
+  } finally {
+    button.disabled = false;
+  }
+});
+
+if (shown) {
+  shown.addEventListener("change", () => {
+    password.type = shown.checked ? "text" : "password";
+  });
+}
+
+if (token) {
+  // Out of the address bar and the history, where others could read it.
+  history.replaceState(null, "", location.pathname);
+  form.hidden = false;
+} else {
+  tell("This link is incomplete. Open the one in the mail again.", "bad");
+}
