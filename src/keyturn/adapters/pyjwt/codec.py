@@ -124,7 +124,7 @@ class PyJwtCodec(TokenCodec):
         return Secret(token)
 
     def _refresh_claims(self, token: Secret) -> RefreshClaims:
-        claims = signed_claims(token, self._keys, typ=REFRESH_TYP, issuer=self._issuer)
+        _, claims = signed_claims(token.reveal(), self._keys, typ=REFRESH_TYP, issuer=self._issuer)
         expect(claims, "type", _REFRESH_TYPE)
         expect(claims, "aud", self._issuer)
         return RefreshClaims(

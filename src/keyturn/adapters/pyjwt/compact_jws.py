@@ -30,9 +30,11 @@ class SignedPayload:
     """What a token says, its signature verified.
 
     Attributes:
+        key: the one that signed it.
         typ: the header parameter `typ`, None where it is missing.
     """
 
+    key: VerificationKey
     typ: str | None
     payload: bytes
 
@@ -83,7 +85,7 @@ def verify(token: str, find_key: Callable[[str], VerificationKey | None]) -> Sig
         raise RejectedToken
     if not key.verifies(parts.signing_input, parts.signature):
         raise RejectedToken
-    return SignedPayload(typ, parts.payload())
+    return SignedPayload(key, typ, parts.payload())
 
 
 def split(token: str) -> CompactParts:
