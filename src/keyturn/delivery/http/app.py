@@ -33,6 +33,7 @@ from keyturn.delivery.http.openapi import DescribedApp
 from keyturn.delivery.http.routes_keys import PublishedKeys
 from keyturn.delivery.http.routes_metrics import MetricsPage
 from keyturn.delivery.http.services import HttpOptions, Services
+from keyturn.delivery.http.short_paths import ShortPathsMiddleware
 
 _DESCRIPTION = """\
 Registers people, checks passwords, hands out short-lived access tokens and rotating refresh
@@ -127,6 +128,7 @@ def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> l
         Middleware(DefaultHeadersMiddleware),
         Middleware(UnexpectedErrorMiddleware),
         Middleware(BodyLimitMiddleware, max_bytes=options.max_body_bytes),
+        Middleware(ShortPathsMiddleware),
     ]
     if options.allowed_origins:
         # Outside of what answers errors, so that a page of an allowed origin can read them.

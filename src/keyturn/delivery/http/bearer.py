@@ -15,7 +15,7 @@ from keyturn.ports.proofs import Proof
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-# Only the scheme is without regard to case: the token is long, and folding it costs five times more.
+# Only the scheme is without regard to case: folding a long token costs five times more.
 _TOKEN = re.compile(rb"((?i:bearer|dpop)) +([A-Za-z0-9._~+/=-]+)")
 
 PROOF_ALGORITHMS = ("ES256", "EdDSA", "Ed25519", "RS256")
