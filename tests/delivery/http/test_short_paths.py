@@ -1,7 +1,7 @@
 """What is answered before the router is answered as the router would."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 import httpx
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
 @pytest.fixture
 def ask(
     connect: Callable[..., httpx.AsyncClient], ada: TokenPair, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., object]:
+) -> Callable[..., Awaitable[object]]:
     """Asks the short way or the long one, and returns what both must have in common."""
     access, refresh = ada.access_token.reveal(), ada.refresh_token.reveal()
     client = connect(options=HttpOptions(allowed_origins=("https://app.example.com",)))
@@ -112,7 +112,7 @@ def ask(
         Asked("GET", TOKEN),
     ],
 )
-async def test_both_ways_answer_alike(asked: Asked, ask: Callable[..., object]) -> None:
+async def test_both_ways_answer_alike(asked: Asked, ask: Callable[..., Awaitable[object]]) -> None:
     # From the second time on, the same token gives the same successor.
     await ask(asked, short=True)
     assert await ask(asked, short=True) == await ask(asked, short=False)
