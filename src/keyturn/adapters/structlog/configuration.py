@@ -73,20 +73,18 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
         moment = datetime.fromtimestamp(record.created, UTC)
-        event: dict[str, object] = {
+        told = {
             "event": record.getMessage(),
             "logger": record.name,
             "level": record.levelname.lower(),
+            "timestamp": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            **{name: value for name, value in vars(record).items() if name not in _NOT_TOLD},
         }
-        event.update(
-            (name, value) for name, value in record.__dict__.items() if name not in _NOT_TOLD
-        )
-        event["timestamp"] = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
         if record.exc_info and record.exc_info[1] is not None:
-            event["exception"] = told_exception(record.exc_info[1])
+            told["exception"] = told_exception(record.exc_info[1])
         if record.stack_info:
-            event["stack"] = record.stack_info
-        return _encode(event)
+            told["stack"] = record.stack_info
+        return _encode(told)
 
 
 def told_exception(error: BaseException) -> str:

@@ -25,10 +25,10 @@ from keyturn.delivery.http import (
 from keyturn.delivery.http.errors import handle_all_errors
 from keyturn.delivery.http.middleware import (
     BodyLimitMiddleware,
-    DefaultHeadersMiddleware,
+    RequestMiddleware,
     UnexpectedErrorMiddleware,
 )
-from keyturn.delivery.http.observation import ObservationMiddleware, RequestObserver
+from keyturn.delivery.http.observation import RequestObserver
 from keyturn.delivery.http.openapi import DescribedApp
 from keyturn.delivery.http.routes_keys import PublishedKeys
 from keyturn.delivery.http.routes_metrics import MetricsPage
@@ -91,6 +91,8 @@ def build_app(
         generate_unique_id_function=_operation_id,
         middleware=_middleware(options, observers),
         lifespan=lifespan,
+        # Its spans would hold paths and queries, and it is asked for at every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.keyturn = services
     app.state.keyturn_http = options
@@ -125,7 +127,7 @@ def _operation_id(route: APIRoute) -> str:
 def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> list[Middleware]:
     """Return what stands around every request, the outermost first."""
     stack = [
-        Middleware(DefaultHeadersMiddleware),
+        Middleware(RequestMiddleware, observers=observers),
         Middleware(UnexpectedErrorMiddleware),
         Middleware(BodyLimitMiddleware, max_bytes=options.max_body_bytes),
         Middleware(ShortPathsMiddleware),
@@ -147,8 +149,6 @@ def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> l
             expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate", "DPoP-Nonce"),
         )
         stack.insert(1, cors)
-    if observers:
-        stack.insert(0, Middleware(ObservationMiddleware, observers=observers))
     if options.trusted_proxies:
         proxies = Middleware(ProxyHeadersMiddleware, trusted_hosts=list(options.trusted_proxies))
         stack.insert(0, proxies)
