@@ -175,10 +175,20 @@ class Stage:
     def redis_url(self) -> str:
         """Return the URL of a Redis; it is started for the first who asks."""
         if self._redis is None:
-            socket_file = self.new_folder("redis") / "redis.sock"
+            folder = self.new_folder("redis")
+            socket_file = folder / "redis.sock"
             executable = redis_executable()
-            command = (executable, "--port", "0", "--unixsocket", socket_file, "--save", "")
-            server = self.start("redis", command)
+            # A blocklist that a crash empties would let every token in again.
+            command = (
+                executable,
+                "--port",
+                "0",
+                "--unixsocket",
+                socket_file,
+                "--appendonly",
+                "yes",
+            )
+            server = self.start("redis", command, folder=folder)
             wait_for(socket_file.exists, server)
             self._redis = f"unix://{socket_file}"
         return self._redis

@@ -14,7 +14,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import jwt
-
 from benchmarks.installing import Installed, install
 from benchmarks.load import Chain
 from benchmarks.processes import (
@@ -135,8 +134,8 @@ class Running:
         return self.api.login_body.format(email=email, password=password)
 
     def _log_everybody_in(self) -> None:
-        wanted = self.access_tokens if self.api.refresh is None else self.refresh_tokens
-        if len(wanted) >= CHAINS:
+        # Each has handed out what it has: the limits no access tokens, some peers no others.
+        if self.access_tokens or self.refresh_tokens:
             return
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             answers = list(threads.map(self._log_in, range(CHAINS)))
@@ -356,6 +355,24 @@ def uvicorn(app: str, *, log: bool = False) -> Callable[[Installed, int], list[s
     return command
 
 
+def gunicorn(app: str) -> Callable[[Installed, int], list[str]]:
+    """Return the command that serves a WSGI app: one worker, with threads to keep connections."""
+
+    def command(installed: Installed, port: int) -> list[str]:
+        return [
+            *(str(installed.executable), "-m", "gunicorn", app, "--bind", f"127.0.0.1:{port}"),
+            *("--workers", "1", "--worker-class", "gthread", "--threads", "4"),
+            *("--keep-alive", "75", "--log-level", "warning", "--no-control-socket"),
+        ]
+
+    return command
+
+
+def node(installed: Installed, _: int) -> list[str]:
+    """Return the command that serves a peer of Node's."""
+    return [str(installed.executable), "server.mjs"]
+
+
 def peer(
     folder: str,
     command: Callable[[Installed, int], list[str]],
@@ -387,6 +404,7 @@ def peer(
             "BENCH_PORT": str(port),
             **({"DATABASE_URL": url} if url else {}),
             **({"REDIS_URL": stage.redis_url()} if redis else {}),
+            "NODE_ENV": "production",
             **(environment or {}),
         }
         running = Running(subject, None, port, url)  # type: ignore[arg-type]
@@ -517,6 +535,56 @@ SUBJECTS = {
                 ),
             )
             for strategy, title in (("jwt", "JWT"), ("database", "database"))
+        ),
+        Subject(
+            "authx",
+            "AuthX",
+            Api(ready="/verify", verify="/verify", login="/login"),
+            peer("authx", uvicorn("app:app")),
+        ),
+        Subject(
+            "django-simplejwt",
+            "Django + SimpleJWT",
+            Api(
+                ready="/ready",
+                verify="/verify",
+                login="/login",
+                login_body='{{"username": "{email}", "password": "{password}"}}',
+                token="access",
+                refresh="/refresh",
+                refresh_body='{{"refresh": "{token}"}}',
+                next_token="refresh",
+            ),
+            peer("django_simplejwt", gunicorn("wsgi:application")),
+        ),
+        Subject(
+            "flask-jwt-extended",
+            "Flask-JWT-Extended, blocklist on Redis",
+            Api(ready="/verify", verify="/verify", login="/login", refresh="/refresh"),
+            peer("flask_jwt_extended", gunicorn("app:app"), redis=True),
+        ),
+        Subject(
+            "better-auth",
+            "better-auth",
+            Api(
+                ready="/verify",
+                verify="/verify",
+                login="/api/auth/sign-in/email",
+                token="token",
+            ),
+            peer("better_auth", node, prepare="prepare.mjs"),
+        ),
+        Subject(
+            "oidc-provider",
+            "oidc-provider on PostgreSQL",
+            Api(
+                ready="/.well-known/openid-configuration",
+                verify="/me",
+                refresh="/token",
+                refresh_body="grant_type=refresh_token&client_id=bench&refresh_token={token}",
+                refresh_headers=(_FORM,),
+            ),
+            peer("oidc_provider", node, prepare="prepare.mjs"),
         ),
     )
 }

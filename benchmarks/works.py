@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.load import Job
-from benchmarks.processes import Stage, cpu_seconds, pin, run_load, process_tree
+from benchmarks.processes import Stage, cpu_seconds, pin, process_tree, run_load
 from benchmarks.subjects import SUBJECTS, Running, fresh_tokens
 
 Row = dict[str, Any]
@@ -175,6 +175,11 @@ WORKS = [
             "keyturn-logging",
             "fastapi-users-jwt",
             "fastapi-users-database",
+            "authx",
+            "django-simplejwt",
+            "flask-jwt-extended",
+            "better-auth",
+            "oidc-provider",
         ),
         _verify,
     ),
@@ -189,7 +194,14 @@ WORKS = [
         "rotation",
         "rotation on PostgreSQL",
         (1, 16, 64),
-        ("prototype", "keyturn", "keyturn-eddsa"),
+        (
+            "prototype",
+            "keyturn",
+            "keyturn-eddsa",
+            "django-simplejwt",
+            "flask-jwt-extended",
+            "oidc-provider",
+        ),
         _rotate,
     ),
     Work(
