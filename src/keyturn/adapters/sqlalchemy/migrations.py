@@ -12,12 +12,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event, func, select
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from keyturn.adapters.sqlalchemy.database import Database
-from keyturn.adapters.sqlalchemy.engine import create_engine, sqlite_file, transactional
+from keyturn.adapters.sqlalchemy.engine import sqlite_file
 from keyturn.adapters.sqlalchemy.failures import StoreFailure, domain_errors
+from keyturn.adapters.sqlalchemy.sqlite import create_sqlite_engine
 from keyturn.domain.errors import StoreUnavailable
 
 MIGRATION_TIMEOUT: Final = 600.0
@@ -95,46 +94,49 @@ async def _in_thread(url: str, step: Callable[[Config], None]) -> None:
 
 
 def _run(url: str, step: Callable[[Config], None]) -> None:
-    with _one_at_a_time:
-        asyncio.run(_in_one_transaction(url, step))
-
-
-async def _in_one_transaction(url: str, step: Callable[[Config], None]) -> None:
-    file = sqlite_file(url)
-    if file is not None:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-    engine = create_engine(
-        url, pool_size=1, pool_timeout=MIGRATION_TIMEOUT, statement_timeout=MIGRATION_TIMEOUT
-    )
-    if file is not None:
-        event.listen(engine.sync_engine, "connect", _suspend_foreign_keys)
-
     def apply(connection: Connection) -> None:
         config = Config()
         config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
         config.attributes["connection"] = connection
         step(config)
-        if file is not None:
-            _check_foreign_keys(connection)
 
+    file = sqlite_file(url)
+    with _one_at_a_time, domain_errors():
+        if file is None:
+            asyncio.run(_on_postgres(url, apply))
+        else:
+            _on_sqlite(file, apply)
+
+
+async def _on_postgres(url: str, apply: Callable[[Connection], None]) -> None:
+    from keyturn.adapters.sqlalchemy import postgres  # noqa: PLC0415 - loads the driver
+
+    engine = postgres.create_postgres_engine(url, statement_timeout=MIGRATION_TIMEOUT)
+    in_transactions = engine.execution_options(isolation_level="READ COMMITTED")
     try:
-        with domain_errors():
-            # On SQLite to begin is to take the only write lock that there is.
-            async with transactional(engine).begin() as connection:
-                if file is None:
-                    await connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-                await connection.run_sync(apply)
+        async with in_transactions.begin() as connection:
+            await connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            await connection.run_sync(apply)
     finally:
         await engine.dispose()
 
 
-def _suspend_foreign_keys(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+def _on_sqlite(file: Path, apply: Callable[[Connection], None]) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.touch(mode=0o600)
+    engine = create_sqlite_engine(file, busy_timeout=MIGRATION_TIMEOUT)
+    event.listen(engine, "begin", _begin)
+    with engine.begin() as connection:
+        apply(connection)
+        _check_foreign_keys(connection)
+
+
+def _begin(connection: Connection) -> None:
     # SQLite alters a table by replacing it, and dropping the old one would delete, by cascade,
     # every row elsewhere that points to it.
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA foreign_keys = OFF")
-    cursor.close()
+    connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+    # There is one write lock, and to begin so is to take it.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _check_foreign_keys(connection: Connection) -> None:
