@@ -15,9 +15,7 @@ from keyturn.adapters.prometheus.metrics import PrometheusMetrics
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.followed_keys import FollowedKeys
 from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
-from keyturn.adapters.pyjwt.key_rotation import KeyRotation
 from keyturn.adapters.pyjwt.proofs import PyJwtProofChecker
-from keyturn.adapters.redis.revocations import RedisRevocationList
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
@@ -74,11 +72,18 @@ def _followed_list(redis_url: SecretStr | None, database: Database, clock: Clock
     stored = SqlRevocationList(database)
     if redis_url is None:
         return stored
+    # Not loaded where there is no Redis.
+    from keyturn.adapters.redis.revocations import RedisRevocationList  # noqa: PLC0415
+
     return RedisRevocationList(redis_url.get_secret_value(), stored, clock)
 
 
-def _feed(followed: RevocationList) -> RevocationFeed | None:
+def _feed(redis_url: SecretStr | None, followed: RevocationList) -> RevocationFeed | None:
     """Return what a unit of work tells its revocations besides the database."""
+    if redis_url is None:
+        return None
+    from keyturn.adapters.redis.revocations import RedisRevocationList  # noqa: PLC0415
+
     return followed if isinstance(followed, RedisRevocationList) else None
 
 
@@ -134,7 +139,7 @@ class Container(containers.DeclarativeContainer):
             SqlUnitOfWork,
             database,
             revocations.provided.apply,
-            providers.Callable(_feed, revocation_list),
+            providers.Callable(_feed, settings.provided.redis_url, revocation_list),
         ),
         metrics.provided.count_event,
     )
@@ -150,12 +155,6 @@ class Container(containers.DeclarativeContainer):
         settings.provided.used_keys_dir,
         providers.Callable(SigningAlgorithm, settings.provided.algorithm),
         clock,
-    )
-    key_rotation = providers.Singleton(
-        KeyRotation,
-        settings.provided.used_keys_dir,
-        clock,
-        session_policy.provided.longest_token_life,
     )
     codec = providers.Singleton(
         PyJwtCodec,

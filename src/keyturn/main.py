@@ -221,10 +221,14 @@ class CommandLineOperations(Operations):
     def administer_keys(self, work: Callable[[KeyAdministration], T]) -> T:
         """Return what comes of work with the keys of the folder, which must be there."""
         from keyturn.adapters.pyjwt.key_files import KeyFileError
-        from keyturn.container import Container
+        from keyturn.adapters.pyjwt.key_rotation import KeyRotation
+        from keyturn.adapters.system.clock import SystemClock
 
+        # Without the container, which would load all that serves.
         with _refusing(), _naming("KEYTURN_KEYS_DIR", KeyFileError):
-            return work(Container(settings=load_settings()).key_rotation())
+            settings = load_settings()
+            token_life = settings.session_policy().longest_token_life
+            return work(KeyRotation(settings.used_keys_dir, SystemClock(), token_life))
 
     def settings(self) -> Iterable[ShownSetting]:
         """Return every setting."""
@@ -291,12 +295,13 @@ async def _administer(settings: Settings, work: Callable[[Administration], Await
 
 
 async def _close(container: Container) -> None:
-    from keyturn.adapters.redis.revocations import RedisRevocationList
-
     await asyncio.to_thread(container.hasher().close)
-    followed = container.revocation_list()
-    if isinstance(followed, RedisRevocationList):
-        await followed.aclose()
+    if container.settings().redis_url is not None:
+        from keyturn.adapters.redis.revocations import RedisRevocationList
+
+        followed = container.revocation_list()
+        if isinstance(followed, RedisRevocationList):
+            await followed.aclose()
     await container.database().dispose()
 
 

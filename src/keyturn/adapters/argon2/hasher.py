@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -83,7 +84,7 @@ class Argon2PasswordHasher(PasswordHasher):
         threads: int | None = None,
         queue_size: int = 64,
     ) -> None:
-        """Make the pool, and one hash that stands in for an unknown user's.
+        """Make the pool; its threads start when they are needed.
 
         Args:
             parameters: the cost of new hashes; RFC 9106's by default.
@@ -100,8 +101,7 @@ class Argon2PasswordHasher(PasswordHasher):
         self._argon2 = argon2.PasswordHasher(
             parameters.time_cost, parameters.memory_kib, parameters.parallelism
         )
-        # Made here, so that the first unknown user is refused no later than the next one.
-        self._hash_of_nobody = self._argon2.hash(secrets.token_bytes(32))
+        self._hash_of_nobody = _hash_of_nobody(parameters)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
         self._places = threads + queue_size
         self._lock = threading.Lock()
@@ -209,6 +209,16 @@ class Argon2PasswordHasher(PasswordHasher):
             and stored.time_cost <= max(_MOST_STORED_PASSES, self._argon2.time_cost)
             and stored.parallelism <= max(_MOST_STORED_LANES, self._argon2.parallelism)
         )
+
+
+def _hash_of_nobody(parameters: Argon2Parameters) -> str:
+    """Return what no password hashes to: to check one against it takes as long as against another.
+
+    Salt and digest are drawn: to compute them would hold up the start for as long as a login.
+    """
+    drawn = (b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (16, 32))
+    cost = f"m={parameters.memory_kib},t={parameters.time_cost},p={parameters.parallelism}"
+    return "$".join(("", "argon2id", "v=19", cost, *drawn))
 
 
 def _encoded(password: Secret) -> bytes:
