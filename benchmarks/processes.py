@@ -123,7 +123,7 @@ class Stage:
                 # A group to end together, which Ctrl-C does not reach; not even a killed
                 # harness leaves it behind.
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - from the first thread alone
             )
         server = Server(name, process, log)
         self._exit.callback(server.stop)
@@ -300,7 +300,7 @@ def load(job: Job) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=_end_with_parent,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 - from the first thread alone
     ) as process:
         try:
             assert process.stdin is not None
@@ -345,7 +345,7 @@ def run_hashes(seconds: float, threads: int, password_hash: str, password: str) 
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        preexec_fn=_end_with_parent,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 - from the first thread alone
     )
     outcome: dict[str, Any] = json.loads(done.stdout)
     return outcome
@@ -368,6 +368,12 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return sum(
         sum(map(int, fields[11:15])) / _TICKS for pid in pids if (fields := _stat(pid)) is not None
     )
+
+
+def thread_cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process's first thread."""
+    fields = Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return sum(map(int, fields[11:13])) / _TICKS
 
 
 def memory_bytes(pids: Sequence[int]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """What is measured: keyturn in several settings, its peers, and the limits."""
 
+import functools
 import json
 import os
 import secrets
@@ -14,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import jwt
+from benchmarks.counting_proxy import counted
 from benchmarks.installing import Installed, install
 from benchmarks.load import Chain
 from benchmarks.processes import (
@@ -38,7 +40,11 @@ CHAINS = 64
 USERS = 512
 """Those of the sessions, and then those who log in."""
 
+SESSIONS_EACH = 5
+"""Sessions of each user, where there are many."""
+
 ACCESS_SECONDS = 3600
+ISSUER = "http://127.0.0.1:8000"
 PREPARE_SECONDS = 300
 _JSON = "Content-Type: application/json"
 _FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -78,12 +84,17 @@ class Running:
     """A server that answers, and the tokens that it has handed out."""
 
     subject: "Subject"
-    server: Server
-    port: int
+    server: Server | None = None
+    port: int = 0
     database_url: str | None = None
     access_tokens: list[str] = field(default_factory=list)
-    refresh_tokens: list[str] = field(default_factory=list)
+    # For each connection, the sessions that it rotates in turn.
+    chains: list[list[str]] = field(default_factory=list)
     keys: Path | None = None
+    # Starts another process of the same, on another port.
+    spawn: Callable[[int], Server] | None = None
+    # Where its waits for the database are counted.
+    counted: Path | None = None
 
     @property
     def api(self) -> Api:
@@ -115,12 +126,12 @@ class Running:
             before=before.format(),
             after=after.format(),
             member=self.api.next_token,
-            tokens=[[token] for token in self.refresh_tokens[:connections]],
+            tokens=self.chains[:connections],
         )
 
     def follow(self, tokens: list[list[str]]) -> None:
         """Remember the newest token of each session."""
-        self.refresh_tokens[: len(tokens)] = [token for (token,) in tokens]
+        self.chains[: len(tokens)] = tokens
 
     def _login_request(self, number: int) -> str:
         body = self._login_body(number)
@@ -135,15 +146,16 @@ class Running:
 
     def _log_everybody_in(self) -> None:
         # Each has handed out what it has: the limits no access tokens, some peers no others.
-        if self.access_tokens or self.refresh_tokens:
+        if self.access_tokens or self.chains:
             return
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            answers = list(threads.map(self._log_in, range(CHAINS)))
+            answers = list(threads.map(self.log_in, range(CHAINS)))
         self.access_tokens = [answer[self.api.token] for answer in answers]
         if self.api.refresh is not None:
-            self.refresh_tokens = [answer[self.api.next_token] for answer in answers]
+            self.chains = [[answer[self.api.next_token]] for answer in answers]
 
-    def _log_in(self, number: int) -> dict[str, str]:
+    def log_in(self, number: int) -> dict[str, str]:
+        """Return what a login of this user is answered with."""
         assert self.api.login is not None
         headers = dict(line.split(": ", 1) for line in self.api.login_headers)
         body = self._login_body(number)
@@ -188,7 +200,9 @@ def keyturn(
     *,
     database: str = "postgres",
     workers: int = 1,
+    is_counted: bool = False,
     environment: Mapping[str, str] | None = None,
+    module: Sequence[str] = ("keyturn",),
 ) -> Callable[[Stage, Subject], Running]:
     """Return what starts keyturn as `keyturn serve` does, with its own defaults but for these."""
 
@@ -198,8 +212,13 @@ def keyturn(
             url = stage.postgres_database(subject.name)
         else:
             url = f"sqlite:///{folder / 'keyturn.sqlite'}"
+        file = None
+        if is_counted:
+            url, file = counted(stage, subject.name, url)
         settings = keyturn_environment(folder, url, algorithm) | dict(environment or {})
-        return start_keyturn(stage, subject, folder, url, settings, workers)
+        running = start_keyturn(stage, subject, folder, url, settings, workers, module)
+        running.counted = file
+        return running
 
     return start
 
@@ -208,11 +227,11 @@ def keyturn_environment(folder: Path, url: str, algorithm: str = "HS256") -> dic
     """Return the settings of a measured keyturn."""
     passes, memory, lanes = ARGON2
     return {
-        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
         "KEYTURN_DATA_DIR": str(folder),
         "KEYTURN_DATABASE_URL": url,
         "KEYTURN_ALGORITHM": algorithm,
-        "KEYTURN_ISSUER": "http://127.0.0.1:8000",
+        "KEYTURN_ISSUER": ISSUER,
         # Longer than a run takes: what is measured is not how often a client refreshes.
         "KEYTURN_ACCESS_TTL": str(ACCESS_SECONDS * 4),
         "KEYTURN_ARGON2_TIME_COST": str(passes),
@@ -230,20 +249,30 @@ def start_keyturn(
     url: str,
     settings: Mapping[str, str],
     workers: int = 1,
-    *,
-    with_users: bool = True,
+    module: Sequence[str] = ("keyturn",),
 ) -> Running:
     """Migrate and serve; make the users by copying one who has registered."""
-    command = [sys.executable, "-m", "keyturn"]
-    _prepare([*command, "migrate"], settings, folder)
+    _prepare([sys.executable, "-m", "keyturn", "migrate"], settings, folder)
+
+    def spawn(port: int) -> Server:
+        serve = [
+            sys.executable,
+            "-m",
+            *module,
+            "serve",
+            "--port",
+            str(port),
+            "--workers",
+            str(workers),
+        ]
+        return stage.start(subject.name, serve, environment=settings, folder=folder)
+
     port = free_port()
-    serve = [*command, "serve", "--port", str(port), "--workers", str(workers)]
-    server = stage.start(subject.name, serve, environment=settings, folder=folder)
+    server = spawn(port)
     wait_for_answer(port, subject.api.ready, server)
-    if with_users:
-        _register(port)
-        execute_anywhere(url, *copies_of_users(url, USERS))
-    return Running(subject, server, port, url, keys=folder / "keys")
+    _register(port)
+    execute_anywhere(url, *copies_of_users(url, USERS))
+    return Running(subject, server, port, url, keys=folder / "keys", spawn=spawn)
 
 
 def _register(port: int) -> None:
@@ -254,29 +283,33 @@ def _register(port: int) -> None:
         raise DidNotWork(f"keyturn: registering answered {status}: {answer[:300]!r}")
 
 
-def copies_of_users(url: str, count: int) -> list[str]:
-    """Return statements that make users 1 to `count` as copies of the one who has registered."""
+def copies_of_users(url: str, count: int, *, first: int = 1) -> list[str]:
+    """Return statements that make users `first` to `count` - 1 as copies of one who registered."""
     if url.startswith("sqlite:"):
         numbers = (
-            f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count - 1})"
+            f"WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL "
+            f"SELECT i + 1 FROM n WHERE i < {count - 1})"
         )
         values = {"id": "lower(hex(randomblob(16)))"}
         series = "n"
     else:
         numbers = ""
         values = {"id": "gen_random_uuid()"}
-        series = f"generate_series(1, {count - 1}) AS n(i)"
+        series = f"generate_series({first}, {count - 1}) AS n(i)"
     email = "'user' || i || '@example.com'"
     values |= {"email": email, "email_key": email}
     columns = columns_of(url, "users")
     copied = ", ".join(values.get(column, f"u.{column}") for column in columns)
-    return [
+    users = (
         f"INSERT INTO users ({', '.join(columns)}) {numbers} "
-        f"SELECT {copied} FROM users u, {series}",
-        "INSERT INTO user_roles (user_id, role) "
-        "SELECT u.id, r.role FROM users u, user_roles r "
-        "WHERE u.id NOT IN (SELECT user_id FROM user_roles)",
-    ]
+        f"SELECT {copied} FROM (SELECT * FROM users LIMIT 1) u, {series}"
+    )
+    roles = (
+        "INSERT INTO user_roles (user_id, role) SELECT u.id, r.role FROM users u, "
+        "(SELECT role FROM user_roles LIMIT 1) r "
+        "WHERE NOT EXISTS (SELECT 1 FROM user_roles h WHERE h.user_id = u.id)"
+    )
+    return [users, roles]
 
 
 def columns_of(url: str, table: str) -> list[str]:
@@ -311,17 +344,11 @@ def execute_anywhere(url: str, *statements: str) -> Sequence[Sequence[object]]:
 
 def fresh_tokens(running: Running, count: int) -> list[str]:
     """Return access tokens that the server has never seen, signed with its key."""
-    assert running.keys is not None
-    [file] = running.keys.glob("*.jwk")
-    key = jwt.PyJWK.from_json(file.read_text())
-    jwk = json.loads(file.read_text())
-    algorithm = jwk.get("alg") or {"oct": "HS256", "RSA": "RS256", "OKP": "EdDSA"}[jwk["kty"]]
     now = int(time.time())
-    headers = {"kid": jwk["kid"], "typ": "at+jwt"}
 
-    def token(_: int) -> str:
-        claims = {
-            "iss": "http://127.0.0.1:8000",
+    def claims(_: int) -> dict[str, object]:
+        return {
+            "iss": ISSUER,
             "aud": "keyturn",
             "sub": str(uuid.uuid4()),
             "iat": now,
@@ -334,10 +361,77 @@ def fresh_tokens(running: Running, count: int) -> list[str]:
             "roles": ["user"],
             "permissions": ["profile:read", "profile:write"],
         }
-        return jwt.encode(claims, key.key, algorithm, headers=headers)
 
+    return _signed(running, "at+jwt", [claims(number) for number in range(count)])
+
+
+def stored_chains(running: Running, connections: int, each: int) -> list[list[str]]:
+    """Return the refresh tokens of sessions that were put into the database by hand."""
+    assert running.database_url is not None
+    rows = execute(
+        running.database_url,
+        "SELECT id, user_id, current_jti FROM refresh_tokens "
+        f"ORDER BY random() LIMIT {connections * each}",
+    )
+    now = int(time.time())
+    claims: list[dict[str, object]] = [
+        {
+            "iss": ISSUER,
+            "aud": ISSUER,
+            "sub": str(user),
+            "iat": now,
+            "exp": now + 7 * 86400,
+            "jti": str(token),
+            "sid": str(family),
+            "type": "refresh",
+        }
+        for family, user, token in rows
+    ]
+    tokens = _signed(running, "rt+jwt", claims)
+    return [tokens[number::connections] for number in range(connections)]
+
+
+def _signed(running: Running, typ: str, claims: Sequence[dict[str, object]]) -> list[str]:
+    assert running.keys is not None
+    [file] = running.keys.glob("*.jwk")
+    jwk = json.loads(file.read_text())
+    key = jwt.PyJWK(jwk)
+    algorithm = {"oct": "HS256", "RSA": "RS256", "OKP": "EdDSA"}[jwk["kty"]]
+    headers = {"kid": jwk["kid"], "typ": typ}
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return list(threads.map(token, range(count), chunksize=64))
+        sign = functools.partial(jwt.encode, key=key.key, algorithm=algorithm, headers=headers)
+        return list(threads.map(sign, claims))
+
+
+def with_families(count: int) -> Callable[[Stage, Subject], Running]:
+    """Return what starts keyturn and fills its database with copies of one session."""
+
+    def start(stage: Stage, subject: Subject) -> Running:
+        running = keyturn()(stage, subject)
+        url = running.database_url
+        assert url is not None
+        running.log_in(0)
+        users = count // SESSIONS_EACH
+        copied = {
+            "id": "gen_random_uuid()",
+            "user_id": "u.id",
+            "current_jti": "gen_random_uuid()",
+        }
+        columns = columns_of(url, "refresh_tokens")
+        values = ", ".join(copied.get(column, f"f.{column}") for column in columns)
+        execute(
+            url,
+            *copies_of_users(url, users, first=USERS),
+            f"INSERT INTO refresh_tokens ({', '.join(columns)}) SELECT {values} "
+            "FROM (SELECT * FROM refresh_tokens LIMIT 1) f, "
+            f"(SELECT id FROM users LIMIT {users}) u, generate_series(1, {SESSIONS_EACH})",
+            "VACUUM ANALYZE",
+            "CHECKPOINT",
+        )
+        running.chains = stored_chains(running, 16, 100)
+        return running
+
+    return start
 
 
 def uvicorn(app: str, *, log: bool = False) -> Callable[[Installed, int], list[str]]:
@@ -380,6 +474,7 @@ def peer(
     prepare: str | None = "prepare.py",
     database: str | None = "postgres",
     redis: bool = False,
+    is_counted: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> Callable[[Stage, Subject], Running]:
     """Return what installs, prepares and starts a peer that stands in a folder of `peers/`."""
@@ -392,6 +487,10 @@ def peer(
             url = stage.postgres_database(subject.name)
         elif database == "sqlite":
             url = f"sqlite:///{files / 'prototype.sqlite'}"
+        file = None
+        if is_counted:
+            assert url is not None
+            url, file = counted(stage, subject.name, url)
         port = free_port()
         settings = {
             "BENCH_SECRET": secrets.token_hex(32),
@@ -407,18 +506,23 @@ def peer(
             "NODE_ENV": "production",
             **(environment or {}),
         }
-        running = Running(subject, None, port, url)  # type: ignore[arg-type]
+        running = Running(subject, None, port, url, counted=file)
         if prepare is not None:
             said = _prepare([str(installed.executable), prepare], settings, installed.folder)
             made = json.loads(said) if said.strip() else {}
             running.access_tokens = made.get("access_tokens", [])
-            running.refresh_tokens = made.get("refresh_tokens", [])
-        running.server = stage.start(
-            subject.name,
-            command(installed, port),
-            environment=settings | installed.environment,
-            folder=installed.folder,
-        )
+            running.chains = [[token] for token in made.get("refresh_tokens", [])]
+
+        def spawn(port: int) -> Server:
+            return stage.start(
+                subject.name,
+                command(installed, port),
+                environment=settings | installed.environment | {"BENCH_PORT": str(port)},
+                folder=installed.folder,
+            )
+
+        running.spawn = spawn
+        running.server = spawn(port)
         wait_for_answer(port, subject.api.ready, running.server)
         return running
 
@@ -467,6 +571,48 @@ SUBJECTS = {
             "keyturn",
         ),
         Subject(
+            "keyturn-10k",
+            "keyturn, 10,000 sessions",
+            KEYTURN_API,
+            with_families(10_000),
+            "keyturn",
+        ),
+        Subject(
+            "keyturn-1m",
+            "keyturn, 1,000,000 sessions",
+            KEYTURN_API,
+            with_families(1_000_000),
+            "keyturn",
+        ),
+        Subject(
+            "keyturn-1-worker",
+            "keyturn, one worker",
+            KEYTURN_API,
+            keyturn(),
+            "keyturn",
+        ),
+        Subject(
+            "keyturn-2-workers",
+            "keyturn, two workers",
+            KEYTURN_API,
+            keyturn(workers=2),
+            "keyturn",
+        ),
+        Subject(
+            "argon2",
+            "Argon2 alone",
+            Api(ready="/"),
+            lambda _, subject: Running(subject),
+            "limit",
+        ),
+        Subject(
+            "bare",
+            "a bare FastAPI + SQLAlchemy app",
+            Api(ready="/ready"),
+            peer("limits", uvicorn("bare:app"), prepare=None),
+            "limit",
+        ),
+        Subject(
             "constant",
             "FastAPI, a constant",
             Api(ready="/constant", verify="/constant"),
@@ -509,6 +655,20 @@ SUBJECTS = {
             Api(ready="/refresh", refresh="/refresh"),
             peer("prototype", uvicorn("postgres:app")),
             "limit",
+        ),
+        Subject(
+            "prototype-counted",
+            "hand-written, its round trips counted",
+            Api(ready="/refresh", refresh="/refresh"),
+            peer("prototype", uvicorn("postgres:app"), is_counted=True),
+            "limit",
+        ),
+        Subject(
+            "keyturn-counted",
+            "keyturn, its round trips counted",
+            KEYTURN_API,
+            keyturn(is_counted=True),
+            "keyturn",
         ),
         Subject(
             "prototype-sqlite",

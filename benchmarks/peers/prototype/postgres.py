@@ -1,4 +1,4 @@
-"""A rotation as somebody would write it by hand who wants it fast: FastAPI, asyncpg, one statement."""
+"""A rotation as somebody writes it by hand who wants it fast: FastAPI, asyncpg, one statement."""
 
 import os
 import uuid

@@ -37,8 +37,10 @@ def rows(user: str, family: str, token: str, number: int) -> list[str]:
     return [
         f"INSERT INTO users VALUES ('{user}', '{email}', '{email}', '-', 'active', 0, 0, {now})",
         f"INSERT INTO user_roles VALUES ('{user}', 'user')",
-        f"INSERT INTO refresh_tokens VALUES ('{family}', '{user}', 'keyturn', '{token}', NULL, 0,"
-        f" NULL, NULL, {now}, {now}, {end}, {end}, NULL, NULL)",
+        (
+            f"INSERT INTO refresh_tokens VALUES ('{family}', '{user}', 'keyturn', '{token}', NULL,"
+            f" 0, NULL, NULL, {now}, {now}, {end}, {end}, NULL, NULL)"
+        ),
     ]
 
 
