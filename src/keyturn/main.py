@@ -275,12 +275,21 @@ async def _prepare(settings: Settings, *, migrates: bool) -> None:
 
     container = build_container(settings)
     file = sqlite_file(settings.used_database_url)
-    if settings.database_url is None or migrates:
-        await _migrate(settings, "head")
-    elif file is not None and not file.exists():
+    is_missing = file is not None and not file.exists()
+    migrates = migrates or settings.database_url is None
+    if is_missing and not migrates:
         raise Refusal(f"the database: there is no {file}: run keyturn migrate")
     try:
-        await require_newest_schema(container.database())
+        if is_missing:
+            await _migrate(settings, "head")
+        try:
+            await require_newest_schema(container.database())
+        except StoreUnavailable:
+            if not migrates:
+                raise
+            # Only now: what migrates is slow to load and large.
+            await _migrate(settings, "head")
+            await require_newest_schema(container.database())
     finally:
         await container.database().dispose()
 
