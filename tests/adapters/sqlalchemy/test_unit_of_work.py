@@ -16,7 +16,7 @@ from keyturn.adapters.sqlalchemy.tables import refresh_tokens, roles, users
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.domain.errors import EmailTaken, StaleFamily
 from keyturn.domain.user import BUILT_IN_ROLES, USER_ROLE, User
-from keyturn.testing.builders import make_family, make_token_id, make_user, rotate
+from keyturn.testing.builders import make_event, make_family, make_token_id, make_user, rotate
 from keyturn.testing.steps import NOW
 
 READY_FOR_QUERY = b"Z\x00\x00\x00\x05"
@@ -116,6 +116,30 @@ async def test_a_rotation_on_postgres_costs_two_round_trips(
         await database.dispose()
     # On closing, the connection says nothing that is answered.
     assert b"".join(replies).count(READY_FOR_QUERY) == 2
+
+
+async def test_a_login_on_postgres_costs_seven_round_trips(
+    postgres_url: str, open_database: Callable[[str], Database]
+) -> None:
+    user = make_user()
+    async with _counting_proxy(postgres_url) as (proxy_url, replies):
+        database = open_database(proxy_url)
+        await _add(database, user)
+        for number in range(2):
+            # The first one prepares the statements for this connection.
+            replies.clear()
+            async with SqlUnitOfWork(database) as uow:
+                found = await uow.users.get_by_email(user.email)
+                assert found is not None
+            async with SqlUnitOfWork(database) as uow:
+                await uow.families.list_live(user.id, NOW)
+                uow.users.save(found.logged_in(NOW, password_hash=found.password_hash))
+                uow.families.add(make_family(user, number))
+                uow.audit.add(make_event(number))
+                await uow.commit()
+        await database.dispose()
+    # Two look-ups, and a transaction of three statements.
+    assert b"".join(replies).count(READY_FOR_QUERY) == 7
 
 
 async def test_rotations_and_logins_write_no_index_on_postgres(postgres_url: str) -> None:

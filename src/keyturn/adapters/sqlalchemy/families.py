@@ -52,11 +52,11 @@ _of_family = _row.id == bindparam("family_id")
 _of_user = _row.user_id == bindparam("owner_id")
 _not_revoked = _row.revoked_at.is_(None)
 
-_GET = select(*_FAMILY_COLUMNS).where(_of_family)
+_GET = Prepared(select(*_FAMILY_COLUMNS).where(_of_family))
 _GET_WITH_USER = Prepared(
     select(*_FAMILY_COLUMNS, *USER_COLUMNS).join_from(refresh_tokens, users).where(_of_family)
 )
-_LIST_LIVE = (
+_LIST_LIVE = Prepared(
     select(*_FAMILY_COLUMNS)
     .where(_of_user, _not_revoked, _row.expires_at > _now)
     .order_by(_row.rotated_at.desc(), _row.id.desc())
@@ -138,7 +138,7 @@ class SqlFamilyRepository(FamilyRepository):
 
     async def get(self, family_id: FamilyId) -> RefreshTokenFamily | None:
         """Return the family, or None."""
-        rows = await self._database.fetch(_GET, {"family_id": family_id})
+        rows = await self._database.look_up(_GET, {"family_id": family_id})
         return _to_family(rows[0]) if rows else None
 
     async def get_with_user(self, family_id: FamilyId) -> tuple[RefreshTokenFamily, User] | None:
@@ -151,7 +151,7 @@ class SqlFamilyRepository(FamilyRepository):
 
     async def list_live(self, user_id: UserId, now: datetime) -> list[RefreshTokenFamily]:
         """Return the user's live families, most recently used first."""
-        rows = await self._database.fetch(_LIST_LIVE, {"owner_id": user_id, "now": now})
+        rows = await self._database.look_up(_LIST_LIVE, {"owner_id": user_id, "now": now})
         return [_to_family(row) for row in rows]
 
     async def list_ended(
