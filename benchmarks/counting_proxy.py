@@ -54,7 +54,14 @@ def counted(stage: Stage, name: str, url: str) -> tuple[str, Path]:
     file = folder / "count"
     file.write_bytes(bytes(8))
     behind = Path(query["host"][0]) / ".s.PGSQL.5432"
-    command = [sys.executable, "-m", "benchmarks.counting_proxy", listening, behind, file]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "benchmarks.counting_proxy",
+        listening,
+        behind,
+        file,
+    ]
     root = Path(__file__).parents[1]
     server: Server = stage.start(f"{name}-counter", command, folder=root)
     wait_for(listening.exists, server)
@@ -66,25 +73,24 @@ def read_count(file: Path) -> int:
     return int(struct.unpack("=q", file.read_bytes())[0])
 
 
-async def main(listening: str, behind: str, file: str) -> None:
+async def main(listening: str, behind: str, memory: mmap.mmap) -> None:
     """Pass everything on, for ever."""
-    with Path(file).open("r+b") as opened, mmap.mmap(opened.fileno(), 8) as memory:
-        total = 0
+    total = 0
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal total
-            reader_behind, writer_behind = await asyncio.open_unix_connection(behind)
-            back = asyncio.create_task(_pass_on(reader_behind, writer))
-            messages = FrontendMessages()
-            while data := await reader.read(65536):
-                total += messages.count(data)
-                memory[:8] = struct.pack("=q", total)
-                writer_behind.write(data)
-            writer_behind.close()
-            await back
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal total
+        reader_behind, writer_behind = await asyncio.open_unix_connection(behind)
+        back = asyncio.create_task(_pass_on(reader_behind, writer))
+        messages = FrontendMessages()
+        while data := await reader.read(65536):
+            total += messages.count(data)
+            memory[:8] = struct.pack("=q", total)
+            writer_behind.write(data)
+        writer_behind.close()
+        await back
 
-        server = await asyncio.start_unix_server(serve, listening)
-        await server.serve_forever()
+    server = await asyncio.start_unix_server(serve, listening)
+    await server.serve_forever()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -94,4 +100,5 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4]))
+    with Path(sys.argv[3]).open("r+b") as opened, mmap.mmap(opened.fileno(), 8) as count:
+        asyncio.run(main(sys.argv[1], sys.argv[2], count))

@@ -9,6 +9,7 @@ chunks, and `Connection: close`, after which it connects again.
 import asyncio
 import gc
 import json
+import math
 import os
 import re
 import resource
@@ -131,7 +132,8 @@ def percentile_ms(ordered: list[float], share: float) -> float | None:
     """Return the latency in milliseconds that `share` of the sorted seconds does not exceed."""
     if not ordered:
         return None
-    index = min(len(ordered) - 1, max(0, round(share * len(ordered) + 0.5) - 1))
+    # The nearest rank; the little bit less is what a float may be too much.
+    index = max(0, math.ceil(share * len(ordered) - 1e-9) - 1)
     return round(ordered[index] * 1000, 4)
 
 

@@ -12,13 +12,12 @@ mpl.use("Agg")
 mpl.rcParams["svg.hashsalt"] = "keyturn"
 mpl.rcParams["font.size"] = 9
 
-from matplotlib import pyplot as plt  # noqa: E402 - after the choice of who draws
-
 from benchmarks.processes import ROOT  # noqa: E402
 from benchmarks.profiling import LAYERS, load_profiles  # noqa: E402
 from benchmarks.results import Results  # noqa: E402
 from benchmarks.subjects import SUBJECTS  # noqa: E402
 from benchmarks.works import WORKS, Work  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402 - after the choice of who draws
 
 _COLOURS = {"keyturn": "#1b7f5c", "peer": "#b9bec6", "limit": "#31567d"}
 _LEGEND = {"keyturn": "keyturn", "peer": "peers", "limit": "limits"}

@@ -345,7 +345,7 @@ def run_hashes(seconds: float, threads: int, password_hash: str, password: str) 
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        preexec_fn=_end_with_parent,  # noqa: PLW1509 - from the first thread alone
+        preexec_fn=_end_with_parent,
     )
     outcome: dict[str, Any] = json.loads(done.stdout)
     return outcome

@@ -8,7 +8,7 @@ from typing import Any
 Function = tuple[str, int, str]
 """File, line and name, as `pstats` has them; built-in ones have the file `~`."""
 
-SERVER = "uvicorn, uvloop, httptools"
+SERVER = "uvicorn, uvloop, httptools, sockets"
 ARGON2 = "Argon2"
 _OTHER = "everything else"
 

@@ -17,10 +17,10 @@ _INTRODUCTION = """\
 # How fast keyturn is
 
 Written by `make {command}` from [results.json](results.json), where every round stands; \
-[benchmarks/README.md](../../benchmarks/README.md) says what is measured and how. Rates are those of \
-one worker on this machine and mean little by themselves: what counts are the ratios, each taken \
-between neighbours in the same round. A figure is the median of its rounds, with the least and the \
-most of them behind it.
+[benchmarks/README.md](../../benchmarks/README.md) says what is measured and how. Rates are those \
+of one worker on this machine and mean little by themselves: what counts are the ratios, each \
+taken between neighbours in the same round. A figure is the median of its rounds, with the least \
+and the most of them behind it.
 """
 
 
@@ -103,20 +103,19 @@ def _more(results: Results, work: Work) -> str:
             f"hash takes {_shown(results, 'memory', 50, 'keyturn', 'hash_mib')} MiB."
         )
     if work.name == "workers":
-        for name in results.subjects("workers", 32):
-            lines.append(
-                f"{SUBJECTS[name].title[0].upper()}{SUBJECTS[name].title[1:]}: "
-                f"{_shown(results, 'workers', 32, name, 'server_cores')} cores for the workers, "
-                f"{_shown(results, 'workers', 32, name, 'load_cores')} for the load generator, of "
-                f"{results.machine['cores']}."
-            )
+        lines += [
+            f"{SUBJECTS[name].title}: {_shown(results, 'workers', 32, name, 'server_cores')} cores "
+            f"for the workers, {_shown(results, 'workers', 32, name, 'load_cores')} for the load "
+            f"generator, of {results.machine['cores']}."
+            for name in results.subjects("workers", 32)
+        ]
     if work.name == "verify-beside-logins":
-        for name in results.subjects(work.name, 32):
-            lines.append(
-                f"{SUBJECTS[name].title} meanwhile answers "
-                f"{_shown(results, work.name, 32, name, 'logins_rate')} logins a second."
-            )
-    return "\n".join(lines) + "\n" if lines else ""
+        lines += [
+            f"{SUBJECTS[name].title} meanwhile answers "
+            f"{_shown(results, work.name, 32, name, 'logins_rate')} logins a second."
+            for name in results.subjects(work.name, 32)
+        ]
+    return "\n\n".join(lines) + "\n" if lines else ""
 
 
 def _profiles(folder: Path) -> str:

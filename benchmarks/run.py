@@ -19,6 +19,7 @@ from benchmarks.installing import CACHE
 from benchmarks.processes import ROOT, DidNotWork, Stage, execute
 from benchmarks.results import Results, Spread, describe_machine, describe_run, describe_versions
 from benchmarks.subjects import SUBJECTS
+from benchmarks.targets import print_targets
 from benchmarks.works import QUICK_SUBJECTS, WORKS, Company, Work
 
 FULL_OUTPUT = ROOT / "docs" / "benchmarks"
@@ -43,7 +44,7 @@ class Choice:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the arguments ask for; return 1 if something of it failed."""
+    """Measure what the arguments ask for; return 1 if something failed, 130 if interrupted."""
     given = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     choice = _choose(given)
@@ -68,10 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             results.versions["postgresql"] = told
     results.made["seconds"] = round(time.monotonic() - began)
     results.save()
+    print()
+    print_targets(results)
     if output is not None:
         _draw(output, results)
     if results.failures:
         print(f"{len(results.failures)} rounds failed.")
+    if results.made.get("interrupted"):
+        return 130
     return 1 if results.failures else 0
 
 

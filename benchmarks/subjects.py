@@ -517,7 +517,7 @@ def peer(
             return stage.start(
                 subject.name,
                 command(installed, port),
-                environment=settings | installed.environment | {"BENCH_PORT": str(port)},
+                environment={**settings, **installed.environment, "BENCH_PORT": str(port)},
                 folder=installed.folder,
             )
 

@@ -10,7 +10,6 @@ from http.client import HTTPException
 from typing import Any
 
 import argon2
-
 from benchmarks.counting_proxy import read_count
 from benchmarks.load import Job
 from benchmarks.processes import (
@@ -235,7 +234,7 @@ def _start(_: Company, running: Running, __: int, ___: float) -> Row:
         server.stop()
 
 
-def _use_memory(company: Company, running: Running, logins: int, seconds: float) -> Row:
+def _use_memory(_: Company, running: Running, logins: int, seconds: float) -> Row:
     assert running.spawn is not None
     port = free_port()
     fresh = Running(running.subject, running.spawn(port), port, running.database_url)
@@ -246,7 +245,7 @@ def _use_memory(company: Company, running: Running, logins: int, seconds: float)
         resting = memory_bytes(server.pids())
         row = {f"rest_{kind}_mib": _mib(size) for kind, size in resting.items()}
         if logins and running.api.login is not None:
-            peak = _peak_while_logging_in(company, fresh, logins, seconds)
+            peak = _peak_while_logging_in(fresh, logins, seconds)
             row |= {f"peak_{kind}_mib": _mib(size) for kind, size in peak.items()}
             row["hash_mib"] = _mib(ARGON2[1] * 1024)
             row["hashing_threads"] = len(os.sched_getaffinity(0))
@@ -255,9 +254,7 @@ def _use_memory(company: Company, running: Running, logins: int, seconds: float)
         server.stop()
 
 
-def _peak_while_logging_in(
-    company: Company, running: Running, logins: int, seconds: float
-) -> dict[str, int]:
+def _peak_while_logging_in(running: Running, logins: int, seconds: float) -> dict[str, int]:
     assert running.server is not None
     pids = running.server.pids()
     peak = {"pss": 0, "uss": 0}
