@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, column, event, func, inspect, select, table
+from sqlalchemy.util import greenlet_spawn
 
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.engine import sqlite_file
@@ -125,13 +126,13 @@ async def _on_postgres(url: str, apply: Callable[[Connection], None]) -> None:
     from keyturn.adapters.sqlalchemy import postgres  # noqa: PLC0415 - loads the driver
 
     engine = postgres.create_postgres_engine(url, statement_timeout=MIGRATION_TIMEOUT)
-    in_transactions = engine.execution_options(isolation_level="READ COMMITTED")
-    try:
-        async with in_transactions.begin() as connection:
-            await connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-            await connection.run_sync(apply)
-    finally:
-        await engine.dispose()
+
+    def apply_alone() -> None:
+        with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            apply(connection)
+
+    await greenlet_spawn(apply_alone)
 
 
 def _on_sqlite(file: Path, apply: Callable[[Connection], None]) -> None:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from asyncpg import InterfaceError, InternalClientError, PostgresError
-from sqlalchemy import Connection, NullPool
+from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
 from keyturn.adapters.sqlalchemy.prepared import Prepared
@@ -46,8 +45,11 @@ class _Driver(Protocol):
     async def close(self, *, timeout: float) -> None: ...  # noqa: ASYNC109 - as it is there
 
 
-def create_postgres_engine(url: str, *, statement_timeout: float) -> AsyncEngine:
+def create_postgres_engine(url: str, *, statement_timeout: float) -> Engine:
     """Return an engine for a PostgreSQL URL that keeps no connection; nothing connects yet.
+
+    It is what an `AsyncEngine` wraps, for use within `greenlet_spawn`: the wrapper comes with the
+    whole ORM, ten megabytes of it.
 
     Each statement commits by itself unless a transaction is begun: a read then costs one round
     trip instead of three.
@@ -60,7 +62,7 @@ def create_postgres_engine(url: str, *, statement_timeout: float) -> AsyncEngine
     # hosts), and the engine's own URL, which gets printed, holds no password.
     dsn = "postgresql:" + url.partition(":")[2]
     timeouts = {"timeout": CONNECT_TIMEOUT, "command_timeout": statement_timeout}
-    return create_async_engine(
+    return create_engine(
         "postgresql+asyncpg://",
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
@@ -88,7 +90,7 @@ class PostgresStore:
     driver_errors = (PostgresError, InterfaceError, InternalClientError)
     """What is raised besides SQLAlchemy's errors."""
 
-    def __init__(self, engine: AsyncEngine, *, size: int, patience: float) -> None:
+    def __init__(self, engine: Engine, *, size: int, patience: float) -> None:
         """Connect by `engine`, which keeps no connection itself.
 
         Args:
@@ -96,7 +98,7 @@ class PostgresStore:
             size: connections at most.
             patience: seconds to wait for one of them.
         """
-        self._engine = engine.sync_engine
+        self._engine = engine
         self._patience = patience
         self._free = asyncio.Semaphore(size)
         self._idle: list[_Link] = []
