@@ -47,7 +47,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Open the pool, as large as keyturn's."""
     # No reset on the way back to the pool: each statement is its own transaction.
     async with asyncpg.create_pool(
-        os.environ["DATABASE_URL"], min_size=10, max_size=10, reset=_nothing
+        os.environ["DATABASE_URL"], min_size=20, max_size=20, reset=_nothing
     ) as pool:
         app.state.pool = pool
         yield
