@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable
@@ -24,6 +25,9 @@ from argon2.low_level import error_to_str
 from keyturn.domain.errors import HashingBusy
 from keyturn.domain.secret import Secret
 from keyturn.ports.passwords import PasswordHasher
+
+NICENESS = 5
+"""How much nicer the threads that hash are than the others: they get a quarter of a busy core."""
 
 _NO_RESOURCES = {error_to_str(code) for code in (-22, -33)}
 """What Argon2 says when it gets no memory and no thread; argon2-cffi passes on only the text."""
@@ -102,7 +106,9 @@ class Argon2PasswordHasher(PasswordHasher):
             parameters.time_cost, parameters.memory_kib, parameters.parallelism
         )
         self._hash_of_nobody = _hash_of_nobody(parameters)
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
+        self._executor = ThreadPoolExecutor(
+            threads, thread_name_prefix="argon2", initializer=_let_others_go_first
+        )
         self._places = threads + queue_size
         self._lock = threading.Lock()
         self._taken = 0
@@ -209,6 +215,17 @@ class Argon2PasswordHasher(PasswordHasher):
             and stored.time_cost <= max(_MOST_STORED_PASSES, self._argon2.time_cost)
             and stored.parallelism <= max(_MOST_STORED_LANES, self._argon2.parallelism)
         )
+
+
+def _let_others_go_first() -> None:
+    # Linux has a niceness for each thread, and Argon2's own threads take it over: a login waits a
+    # little so that whoever only verifies a token does not wait for logins. Elsewhere it would be
+    # that of the whole process.
+    if sys.platform == "linux":
+        nicer = min(os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, 19)
+        # A sandbox may forbid it: then all threads are equal.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nicer)
 
 
 def _hash_of_nobody(parameters: Argon2Parameters) -> str:
