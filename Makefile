@@ -21,7 +21,7 @@ NODE_CLIENTS := tests/interop/node/node_modules/.package-lock.json
 
 .PHONY: help
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
 setup: $(VENV)/.dev ## make .venv with everything that serving, testing and checking needs
@@ -56,10 +56,32 @@ check: $(VENV)/.dev ## lint, formatting, types and the import rule
 wheel: $(VENV)/.dev ## build the wheel into dist/
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
 
+.PHONY: bench
+bench: $(VENV)/.bench ## measure beside peers and limits, and draw it: docs/benchmarks (40 minutes)
+	@$(BIN)/python -m benchmarks.run; status=$$?; [ $$status -lt 2 ] || exit $$status; \
+		$(BIN)/python -m benchmarks.profile && exit $$status
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.bench ## measure beside the limits and one peer, in two minutes
+	@$(BIN)/python -m benchmarks.run --quick
+
+.PHONY: bench-lock
+bench-lock: $(BIN)/uv ## write the locks of the benchmarks' peers anew (needs the network and npm)
+	@for file in benchmarks/peers/*/requirements.in; do \
+		$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --no-emit-find-links \
+			--custom-compile-command "make bench-lock" \
+			--output-file "$${file%.in}.txt" "$$file" || exit 1; \
+	done
+	@for folder in benchmarks/peers/*/package.json; do \
+		cd "$${folder%/*}" && npm install --package-lock-only --ignore-scripts --no-audit \
+			--no-fund --omit-lockfile-registry-resolved && cd "$(CURDIR)" || exit 1; \
+	done
+
 .PHONY: lock
 lock: $(BIN)/uv ## write requirements/ anew from pyproject.toml (needs the network)
 	@mkdir -p requirements
-	@for set in server:build dev:dev; do \
+	@for set in server:build dev:dev bench:bench; do \
 		$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url \
 			--custom-compile-command "make lock" --extra server --group "$${set#*:}" \
 			--output-file "requirements/$${set%%:*}.txt" pyproject.toml || exit 1; \
@@ -84,6 +106,12 @@ $(VENV)/.server: requirements/server.txt pyproject.toml $(VENV)/pyvenv.cfg
 $(VENV)/.dev: requirements/dev.txt pyproject.toml $(VENV)/pyvenv.cfg
 	@echo "Installing what serving, testing and checking need"
 	@$(INSTALL_LOCKED) requirements/dev.txt
+	@$(INSTALL_PROJECT)
+	@touch $(VENV)/.server $@
+
+$(VENV)/.bench: requirements/bench.txt pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "Installing what measuring needs"
+	@$(INSTALL_LOCKED) requirements/bench.txt
 	@$(INSTALL_PROJECT)
 	@touch $(VENV)/.server $@
 

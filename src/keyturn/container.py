@@ -5,6 +5,7 @@ import secrets
 import socket
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
 from limits.aio.storage import Storage
@@ -13,9 +14,7 @@ from pydantic import SecretStr
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
 from keyturn.adapters.clients_file.clients import FileClients
 from keyturn.adapters.console.mailer import ConsoleMailer
-from keyturn.adapters.imported_hashes.hashes import ImportedHashes
 from keyturn.adapters.jinja2.letters import JinjaLetterWriter
-from keyturn.adapters.limits.redis_windows import RedisWindows
 from keyturn.adapters.limits.throttle import DEFAULT_RATES, LimitsThrottle, Rates
 from keyturn.adapters.memory.throttle import Unthrottled
 from keyturn.adapters.prometheus.counting import CountingRotateRefresh, CountingUnitOfWork
@@ -23,10 +22,7 @@ from keyturn.adapters.prometheus.metrics import PrometheusMetrics
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.followed_keys import FollowedKeys
 from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
-from keyturn.adapters.pyjwt.key_rotation import KeyRotation
 from keyturn.adapters.pyjwt.proofs import PyJwtProofChecker
-from keyturn.adapters.range_lookup.breached_passwords import RangeLookup
-from keyturn.adapters.redis.revocations import RedisRevocationList
 from keyturn.adapters.smtp.mailer import SmtpMailer, SmtpTls
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
@@ -95,6 +91,10 @@ from keyturn.use_cases.rotate_refresh import RotateRefresh
 from keyturn.use_cases.token_pair import TokenIssuer
 from keyturn.use_cases.update_profile import UpdateProfile
 
+if TYPE_CHECKING:
+    from keyturn.adapters.imported_hashes.hashes import ImportedHashes
+    from keyturn.adapters.range_lookup.breached_passwords import RangeLookup
+
 
 def _this_process() -> str:
     """Return a name that no other process has, on this machine or another."""
@@ -106,24 +106,39 @@ def _followed_list(redis_url: SecretStr | None, database: Database, clock: Clock
     stored = SqlRevocationList(database)
     if redis_url is None:
         return stored
+    # Not loaded where there is no Redis.
+    from keyturn.adapters.redis.revocations import RedisRevocationList  # noqa: PLC0415
+
     return RedisRevocationList(redis_url.get_secret_value(), stored, clock)
 
 
-def _feed(followed: RevocationList) -> RevocationFeed | None:
+def _feed(redis_url: SecretStr | None, followed: RevocationList) -> RevocationFeed | None:
     """Return what a unit of work tells its revocations besides the database."""
+    if redis_url is None:
+        return None
+    from keyturn.adapters.redis.revocations import RedisRevocationList  # noqa: PLC0415
+
     return followed if isinstance(followed, RedisRevocationList) else None
 
 
-def _imported_hashes(wanted: bool) -> ImportedHashes | None:
-    return ImportedHashes() if wanted else None
+def _imported_hashes(wanted: bool) -> "ImportedHashes | None":
+    if not wanted:
+        return None
+    from keyturn.adapters.imported_hashes.hashes import ImportedHashes  # noqa: PLC0415
+
+    return ImportedHashes()
 
 
 def _if_taken(settings: Settings, proofs: PyJwtProofChecker) -> PyJwtProofChecker | None:
     return proofs if settings.takes_proofs else None
 
 
-def _range_lookup(url: str | None) -> RangeLookup | None:
-    return None if url is None else RangeLookup(url)
+def _range_lookup(url: str | None) -> "RangeLookup | None":
+    if url is None:
+        return None
+    from keyturn.adapters.range_lookup.breached_passwords import RangeLookup  # noqa: PLC0415
+
+    return RangeLookup(url)
 
 
 def _mailer(settings: Settings, clock: Clock) -> Mailer:
@@ -147,6 +162,8 @@ def _throttle_windows(redis_url: SecretStr | None, database: Database) -> Storag
     """Return where attempts are counted: in Redis, or in the database."""
     if redis_url is None:
         return SqlThrottleWindows(database)
+    from keyturn.adapters.limits.redis_windows import RedisWindows  # noqa: PLC0415
+
     return RedisWindows(redis_url.get_secret_value())
 
 
@@ -212,7 +229,7 @@ class Container(containers.DeclarativeContainer):
             SqlUnitOfWork,
             database,
             revocations.provided.apply,
-            providers.Callable(_feed, revocation_list),
+            providers.Callable(_feed, settings.provided.redis_url, revocation_list),
         ),
         metrics.provided.count_event,
     )
@@ -230,12 +247,6 @@ class Container(containers.DeclarativeContainer):
         settings.provided.used_keys_dir,
         providers.Callable(SigningAlgorithm, settings.provided.algorithm),
         clock,
-    )
-    key_rotation = providers.Singleton(
-        KeyRotation,
-        settings.provided.used_keys_dir,
-        clock,
-        session_policy.provided.longest_token_life,
     )
     codec = providers.Singleton(
         PyJwtCodec,

@@ -87,7 +87,10 @@ class Settings(BaseSettings):
         "unset, an embedded SQLite file in the data folder",
     )
     database_pool_size: int = Field(
-        default=10, ge=1, le=1000, description="connections at most, per worker"
+        default=20,
+        ge=1,
+        le=1000,
+        description="connections to PostgreSQL at most, per worker; opened when needed",
     )
     keys_dir: Path | None = Field(
         default=None,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-LOCKS = {"server": {"server"}, "dev": {"server", "dev"}}
+LOCKS = {"server": {"server"}, "dev": {"server", "dev"}, "bench": {"server", "bench"}}
 
 
 def wanted(groups: set[str]) -> set[str]:

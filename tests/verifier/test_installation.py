@@ -8,7 +8,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src"
 SERVER = {
-    *("aiosqlite", "alembic", "argon2", "asyncpg", "dependency_injector", "dotenv"),
+    *("alembic", "argon2", "asyncpg", "dependency_injector", "dotenv"),
     *("email_validator", "fastapi_swagger", "prometheus_client", "pydantic_settings", "redis"),
     *("sqlalchemy", "structlog", "typer", "ua_parser", "uuid_utils", "uvicorn", "zxcvbn"),
 }

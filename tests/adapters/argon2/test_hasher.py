@@ -1,6 +1,8 @@
 """Argon2id, its bounded pool, and that nobody learns from it who exists."""
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -9,7 +11,7 @@ import pytest
 from argon2.exceptions import HashingError, VerificationError
 from argon2.low_level import verify_secret
 
-from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
+from keyturn.adapters.argon2.hasher import NICENESS, Argon2Parameters, Argon2PasswordHasher
 from keyturn.domain.errors import HashingBusy
 from keyturn.domain.secret import Secret
 from keyturn.testing.cheap_argon2 import cheap_argon2_parameters
@@ -342,3 +344,23 @@ async def test_a_machine_without_memory_or_threads_is_busy_and_no_password_wrong
     ):
         with pytest.raises(HashingBusy):
             await attempt
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere, threads have no niceness of their own"
+)
+def test_hashing_lets_whoever_only_verifies_go_first(hasher: Argon2PasswordHasher) -> None:
+    of_a_thread = hasher._executor.submit(os.getpriority, os.PRIO_PROCESS, 0).result()
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    assert of_a_thread == min(here + NICENESS, 19)
+
+
+async def test_where_niceness_is_forbidden_passwords_are_hashed_all_the_same(
+    hasher: Argon2PasswordHasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbid(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.setpriority", forbid)
+    password = Secret("a passphrase of my own")
+    assert await hasher.verify(await hasher.hash(password), password)

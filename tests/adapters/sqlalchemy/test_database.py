@@ -2,19 +2,20 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import cast
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import StatementError
 
 from keyturn.adapters.sqlalchemy import database as database_module
-from keyturn.adapters.sqlalchemy.database import Database
-from keyturn.adapters.sqlalchemy.engine import sqlite_file, transactional
+from keyturn.adapters.sqlalchemy.database import Database, StagedWrite
+from keyturn.adapters.sqlalchemy.engine import sqlite_file
 from keyturn.adapters.sqlalchemy.tables import UtcTimestamp, refresh_tokens
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.domain.errors import EmailTaken, StoreUnavailable
@@ -101,6 +102,17 @@ async def test_a_value_that_the_driver_refuses_is_not_told(postgres: Database) -
     assert str(TOO_LARGE) not in _told(raised.value)
 
 
+async def test_a_value_that_the_driver_refuses_at_a_rotation_is_not_told(
+    database: Database,
+) -> None:
+    family = make_family(make_user())
+    async with SqlUnitOfWork(database) as uow:
+        uow.families.save(replace(family, generation=2**70))
+        with pytest.raises((StoreUnavailable, OverflowError)) as raised:
+            await uow.commit()
+    assert str(2**70) not in _told(raised.value)
+
+
 async def test_a_taken_address_is_not_told(database: Database) -> None:
     await _add(database, make_user(1, email=ADDRESS))
     with pytest.raises(EmailTaken) as raised:
@@ -108,25 +120,45 @@ async def test_a_taken_address_is_not_told(database: Database) -> None:
     assert ADDRESS not in _told(raised.value)
 
 
-async def test_an_exhausted_pool_is_unavailable_after_a_bounded_wait(database_url: str) -> None:
-    database = Database(database_url, pool_size=1, pool_timeout=0.01)
-    async with database._engine.connect():
+async def test_an_exhausted_pool_is_unavailable_after_a_bounded_wait(postgres_url: str) -> None:
+    database = Database(postgres_url, pool_size=1, pool_timeout=0.01)
+    await _add(database, make_user())
+    async with held(database):
         with pytest.raises(StoreUnavailable):
             await database.ping()
         with pytest.raises(StoreUnavailable):
-            await _add(database, make_user())
-    await _add(database, make_user())
+            await _add(database, make_user(2))
+    await _add(database, make_user(2))
     await database.dispose()
 
 
-async def test_the_turn_to_write_to_sqlite_is_awaited_for_a_bounded_time(sqlite_url: str) -> None:
-    database = Database(sqlite_url, pool_timeout=0.01)
-    assert database._write_turn is not None
-    async with database._write_turn:
-        with pytest.raises(StoreUnavailable):
-            await _add(database, make_user())
-    await _add(database, make_user())
+async def test_who_waits_for_a_connection_is_served_in_turn(postgres_url: str) -> None:
+    database = Database(postgres_url, pool_size=1)
+    served: list[str] = []
+
+    async def ping(name: str, times: int) -> None:
+        for _ in range(times):
+            await database.ping()
+            served.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(ping("busy", 5))
+        group.create_task(ping("patient", 1))
+    assert served.index("patient") == 1
     await database.dispose()
+
+
+async def test_the_turn_to_write_to_sqlite_is_awaited_for_a_bounded_time(
+    sqlite: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _add(sqlite, make_user())
+    async with held(sqlite):
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite._store, "_patience", 0.01)
+            with pytest.raises(StoreUnavailable):
+                await _add(sqlite, make_user(2))
+    # Nor is it done later.
+    await _add(sqlite, make_user(2))
 
 
 async def test_what_another_has_locked_can_be_read_but_not_written(
@@ -142,24 +174,22 @@ async def test_what_another_has_locked_can_be_read_but_not_written(
     async with SqlUnitOfWork(database) as uow:
         uow.families.add(family)
         await uow.commit()
-    async with transactional(other._engine).begin() as connection:
-        await connection.execute(refresh_tokens.update().values(ip="::1"))
-        async with SqlUnitOfWork(database) as uow:
-            assert await uow.families.get_with_user(family.id) == (family, user)
-            uow.families.save(rotate(family))
-            with pytest.raises(StoreUnavailable):
-                await uow.commit()
-            # Again, as a transaction.
-            uow.users.save(user.with_display_name("Ada", NOW))
-            with pytest.raises(StoreUnavailable):
-                await uow.commit()
-            assert await uow.families.get_with_user(family.id) == (family, user)
+    async with held(other), SqlUnitOfWork(database) as uow:
+        assert await uow.families.get_with_user(family.id) == (family, user)
+        uow.families.save(rotate(family))
+        with pytest.raises(StoreUnavailable):
+            await uow.commit()
+        # Again, as a transaction.
+        uow.users.save(user.with_display_name("Ada", NOW))
+        with pytest.raises(StoreUnavailable):
+            await uow.commit()
+        assert await uow.families.get_with_user(family.id) == (family, user)
     async with SqlUnitOfWork(database) as uow:
         uow.families.save(rotate(family))
         await uow.commit()
 
 
-async def test_reads_survive_the_loss_of_idle_connections(
+async def test_idle_connections_that_the_server_has_closed_are_not_used(
     postgres_url: str, open_database: Callable[[str], Database]
 ) -> None:
     database, operator = open_database(postgres_url), open_database(postgres_url)
@@ -173,15 +203,76 @@ async def test_reads_survive_the_loss_of_idle_connections(
         await uow.commit()
 
 
-async def test_a_write_over_a_lost_connection_is_unavailable_and_the_next_one_works(
+async def test_a_read_whose_connection_is_lost_is_repeated(
     postgres_url: str, open_database: Callable[[str], Database]
 ) -> None:
     database, operator = open_database(postgres_url), open_database(postgres_url)
-    await _add(database, make_user())
+    asked: list[int] = []
+    sleeping = asyncio.Event()
+
+    def read(connection: Connection) -> int:
+        asked.append(connection.scalar(text("SELECT pg_backend_pid()")))
+        if len(asked) == 1:
+            sleeping.set()
+            connection.execute(text("SELECT pg_sleep(60)"))
+        return asked[-1]
+
+    reading = asyncio.create_task(database.read(read))
+    await sleeping.wait()
     await _cut_all_others_off(operator)
-    with pytest.raises(StoreUnavailable):
-        await _add(database, make_user(2))
-    await _add(database, make_user(2))
+    assert await reading == asked[1] != asked[0]
+
+
+async def test_a_write_whose_connection_is_lost_is_unavailable_and_the_next_one_works(
+    postgres_url: str, open_database: Callable[[str], Database]
+) -> None:
+    database, other, operator = (open_database(postgres_url) for _ in range(3))
+    user = make_user()
+    family = make_family(user)
+    await _add(database, user)
+    async with SqlUnitOfWork(database) as uow:
+        uow.families.add(family)
+        await uow.commit()
+
+    async def save() -> None:
+        async with SqlUnitOfWork(database) as uow:
+            uow.families.save(rotate(family))
+            await uow.commit()
+
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    with suppress(StoreUnavailable):
+        async with held(other):
+            saving = asyncio.create_task(save())
+            while not (await operator.fetch(waiting, {}))[0][0]:
+                assert not saving.done()
+            await _cut_all_others_off(operator)
+            with pytest.raises(StoreUnavailable):
+                await saving
+    await save()
+
+
+async def test_a_full_disk_is_unavailable_for_all_who_wait(sqlite: Database) -> None:
+    users = [make_user(number) for number in range(1, 6)]
+    await _add(sqlite, users[0])
+
+    def limit_to(pages: str) -> StagedWrite:
+        def apply(connection: Connection) -> None:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+        return StagedWrite(apply, is_single_statement=True)
+
+    pages = (await sqlite.fetch(text("PRAGMA page_count"), {}))[0][0]
+    await sqlite.commit([limit_to(pages)])
+    large = "x" * 100_000
+    outcomes = await asyncio.gather(
+        *(_add(sqlite, replace(user, display_name=large)) for user in users[1:]),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 4
+    assert await sqlite.read(lambda c: c.scalar(text("SELECT count(*) FROM users"))) == 1
+    await sqlite.commit([limit_to("1000000")])
+    await asyncio.gather(*(_add(sqlite, user) for user in users[1:]))
+    assert await sqlite.read(lambda c: c.scalar(text("SELECT count(*) FROM users"))) == 5
 
 
 async def test_sqlite_keeps_what_it_is_told_to_keep(sqlite: Database) -> None:
@@ -281,6 +372,28 @@ async def _add(database: Database, user: User) -> None:
     async with SqlUnitOfWork(database) as uow:
         uow.users.add(user)
         await uow.commit()
+
+
+@asynccontextmanager
+async def held(database: Database) -> AsyncIterator[None]:
+    """Keep every session locked by a transaction of `database` that does not end."""
+    locked, end = asyncio.Event(), asyncio.Event()
+
+    def lock(connection: Connection) -> None:
+        connection.execute(refresh_tokens.update().values(ip="::1"))
+
+    async def wait() -> None:
+        locked.set()
+        await end.wait()
+
+    writes = [StagedWrite(lock, is_single_statement=False)]
+    task = asyncio.create_task(database.commit(writes, before_commit=wait))
+    await locked.wait()
+    try:
+        yield
+    finally:
+        end.set()
+        await task
 
 
 async def _cut_all_others_off(operator: Database) -> None:

@@ -11,11 +11,12 @@ from sqlalchemy import delete, make_url, text
 
 import keyturn
 from keyturn.adapters.sqlalchemy.database import Database
+from keyturn.adapters.sqlalchemy.postgres import PostgresStore
 from keyturn.adapters.sqlalchemy.tables import refresh_tokens, roles, users
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.domain.errors import EmailTaken, StaleFamily
 from keyturn.domain.user import BUILT_IN_ROLES, USER_ROLE, User
-from keyturn.testing.builders import make_family, make_token_id, make_user, rotate
+from keyturn.testing.builders import make_event, make_family, make_token_id, make_user, rotate
 from keyturn.testing.steps import NOW
 
 READY_FOR_QUERY = b"Z\x00\x00\x00\x05"
@@ -68,7 +69,7 @@ async def test_of_fifty_rotations_by_two_workers_one_succeeds(
     assert [type(o) for o in outcomes if o is not None] == [StaleFamily] * 49
     async with SqlUnitOfWork(workers[1]) as uow:
         assert await uow.families.get(family.id) == rivals[outcomes.index(None)]
-    assert [_checked_out(worker) for worker in workers] == [0, 0]
+    assert [_in_use(worker) for worker in workers] == [0, 0]
 
 
 async def test_two_processes_write_to_one_sqlite_file(sqlite_url: str, sqlite: Database) -> None:
@@ -115,6 +116,30 @@ async def test_a_rotation_on_postgres_costs_two_round_trips(
         await database.dispose()
     # On closing, the connection says nothing that is answered.
     assert b"".join(replies).count(READY_FOR_QUERY) == 2
+
+
+async def test_a_login_on_postgres_costs_seven_round_trips(
+    postgres_url: str, open_database: Callable[[str], Database]
+) -> None:
+    user = make_user()
+    async with _counting_proxy(postgres_url) as (proxy_url, replies):
+        database = open_database(proxy_url)
+        await _add(database, user)
+        for number in range(2):
+            # The first one prepares the statements for this connection.
+            replies.clear()
+            async with SqlUnitOfWork(database) as uow:
+                found = await uow.users.get_by_email(user.email)
+                assert found is not None
+            async with SqlUnitOfWork(database) as uow:
+                await uow.families.list_live(user.id, NOW)
+                uow.users.save(found.logged_in(NOW, password_hash=found.password_hash))
+                uow.families.add(make_family(user, number))
+                uow.audit.add(make_event(number))
+                await uow.commit()
+        await database.dispose()
+    # Two look-ups, and a transaction of three statements.
+    assert b"".join(replies).count(READY_FOR_QUERY) == 7
 
 
 async def test_rotations_and_logins_write_no_index_on_postgres(postgres_url: str) -> None:
@@ -178,7 +203,7 @@ async def test_no_connection_stays_checked_out_after_a_failed_commit(database: D
         uow.families.save(rotate(family))
         with pytest.raises(StaleFamily):
             await uow.commit()
-    assert _checked_out(database) == 0
+    assert _in_use(database) == 0
 
 
 async def test_no_connection_stays_checked_out_after_a_cancellation(
@@ -203,7 +228,7 @@ async def test_no_connection_stays_checked_out_after_a_cancellation(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        assert _checked_out(database) == 0
+        assert _in_use(database) == 0
     await database.ping()
 
 
@@ -235,11 +260,11 @@ async def test_a_commit_that_is_cancelled_while_it_waits_for_a_lock_lets_go(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert _checked_out(postgres) == 1
+        assert _in_use(postgres) == 0
         await holder.rollback()
     await until_waiting(for_a_lock=False)
     await rotate_it()
-    assert _checked_out(postgres) == 0
+    assert _in_use(postgres) == 0
 
 
 async def _add(database: Database, user: User) -> None:
@@ -248,9 +273,10 @@ async def _add(database: Database, user: User) -> None:
         await uow.commit()
 
 
-def _checked_out(database: Database) -> int:
-    checked_out: int = database._engine.pool.checkedout()  # type: ignore[attr-defined]  # of the queue pool
-    return checked_out
+def _in_use(database: Database) -> int:
+    """How many connections somebody holds; threads hold their own."""
+    store = database._store
+    return 10 - store._free._value if isinstance(store, PostgresStore) else 0
 
 
 @asynccontextmanager

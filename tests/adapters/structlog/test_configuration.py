@@ -119,7 +119,7 @@ def test_each_error_of_a_group_is_told(written: Written) -> None:
 
 def test_a_low_level_lets_no_library_speak_of_what_it_handles(written: Written) -> None:
     configure(level="debug")
-    logging.getLogger("aiosqlite").debug("executing %s", SECRET)
+    logging.getLogger("sqlalchemy.engine").debug("executing %s", SECRET)
     logging.getLogger("asyncpg").info(SECRET)
     logging.getLogger("keyturn.http").debug("ours")
     assert written.line["event"] == "ours"

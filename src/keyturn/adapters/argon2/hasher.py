@@ -3,7 +3,9 @@
 import asyncio
 import os
 import secrets
+import sys
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -23,6 +25,9 @@ from argon2.low_level import error_to_str
 from keyturn.domain.errors import HashingBusy
 from keyturn.domain.secret import Secret
 from keyturn.ports.passwords import ForeignHashes, PasswordHasher
+
+NICENESS = 5
+"""How much nicer the threads that hash are than the others: they get a quarter of a busy core."""
 
 _NO_RESOURCES = {error_to_str(code) for code in (-22, -33)}
 """What Argon2 says when it gets no memory and no thread; argon2-cffi passes on only the text."""
@@ -85,7 +90,7 @@ class Argon2PasswordHasher(PasswordHasher):
         queue_size: int = 64,
         imported: ForeignHashes | None = None,
     ) -> None:
-        """Make the pool, and one hash that stands in for an unknown user's.
+        """Make the pool; its threads start when they are needed.
 
         Args:
             parameters: the cost of new hashes; RFC 9106's by default.
@@ -104,9 +109,10 @@ class Argon2PasswordHasher(PasswordHasher):
         self._argon2 = argon2.PasswordHasher(
             parameters.time_cost, parameters.memory_kib, parameters.parallelism
         )
-        # Made here, so that the first unknown user is refused no later than the next one.
-        self._hash_of_nobody = self._argon2.hash(secrets.token_bytes(32))
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
+        self._hash_of_nobody = _hash_of_nobody(parameters)
+        self._executor = ThreadPoolExecutor(
+            threads, thread_name_prefix="argon2", initializer=_let_others_go_first
+        )
         self._places = threads + queue_size
         self._lock = threading.Lock()
         self._taken = 0
@@ -226,6 +232,27 @@ class Argon2PasswordHasher(PasswordHasher):
             and stored.time_cost <= max(_MOST_STORED_PASSES, self._argon2.time_cost)
             and stored.parallelism <= max(_MOST_STORED_LANES, self._argon2.parallelism)
         )
+
+
+def _let_others_go_first() -> None:
+    # Linux has a niceness for each thread, and Argon2's own threads take it over: a login waits a
+    # little so that whoever only verifies a token does not wait for logins. Elsewhere it would be
+    # that of the whole process.
+    if sys.platform == "linux":
+        nicer = min(os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, 19)
+        # A sandbox may forbid it: then all threads are equal.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nicer)
+
+
+def _hash_of_nobody(parameters: Argon2Parameters) -> str:
+    """Return what no password hashes to: to check one against it takes as long as against another.
+
+    Salt and digest are drawn: to compute them would hold up the start for as long as a login.
+    """
+    drawn = (b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (16, 32))
+    cost = f"m={parameters.memory_kib},t={parameters.time_cost},p={parameters.parallelism}"
+    return "$".join(("", "argon2id", "v=19", cost, *drawn))
 
 
 def _encoded(password: Secret) -> bytes:

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from keyturn.adapters.pyjwt.compact_jws import RejectedToken
-from keyturn.adapters.pyjwt.key_ring import TokenKeys
+from keyturn.adapters.pyjwt.compact_jws import MAX_TOKEN_LENGTH, RejectedToken
+from keyturn.adapters.pyjwt.key_ring import TokenKeys, VerificationKey
 from keyturn.adapters.pyjwt.signed_claims import (
     Claims,
     expect,
@@ -15,6 +15,7 @@ from keyturn.adapters.pyjwt.signed_claims import (
     uuid,
     whole_number,
 )
+from keyturn.adapters.pyjwt.verified_tokens import VerifiedToken, VerifiedTokens, digest_of
 from keyturn.domain.claims import AccessClaims
 from keyturn.domain.errors import InvalidAccessToken
 from keyturn.domain.ids import FamilyId, TokenId, UserId
@@ -30,15 +31,27 @@ ACCESS_TYPE = "access"
 
 
 class PyJwtAccessTokenReader(AccessTokenReader):
-    """Accepts the access tokens of one issuer for one audience, signed by any key of the holder."""
+    """Accepts the access tokens of one issuer for one audience, signed by any key of the holder.
 
-    def __init__(self, keys: TokenKeys, *, issuer: str, audience: str) -> None:
+    A token that was good is remembered: the next time only its key and the clock are asked, which
+    costs no signature. One that was not good is looked at anew each time.
+    """
+
+    def __init__(
+        self,
+        keys: TokenKeys,
+        *,
+        issuer: str,
+        audience: str,
+        remembered: VerifiedTokens | None = None,
+    ) -> None:
         """Read what `issuer` says to `audience`.
 
         Args:
             keys: asked for the key of each token; each is used with its own algorithm only.
             issuer: the `iss`.
             audience: the `aud`, alone or among others.
+            remembered: the memory, of this reader alone.
 
         Raises:
             ValueError: issuer or audience is empty.
@@ -46,6 +59,7 @@ class PyJwtAccessTokenReader(AccessTokenReader):
         if not issuer or not audience:
             raise ValueError("access tokens are read for an issuer and an audience")
         self._keys = keys
+        self._remembered = VerifiedTokens() if remembered is None else remembered
         self._issuer = issuer
         self._audience = audience
 
@@ -56,14 +70,31 @@ class PyJwtAccessTokenReader(AccessTokenReader):
             InvalidAccessToken: for every other text, never saying why.
         """
         try:
-            return self._claims(token, now)
+            return self._current_claims(token.reveal(), now)
         except RejectedToken:
             pass
         # Raised out here, the error has no context that could hold a part of the token.
         raise InvalidAccessToken
 
-    def _claims(self, token: Secret, now: datetime) -> AccessClaims:
-        claims = signed_claims(token, self._keys, typ=ACCESS_TYP, issuer=self._issuer)
+    def _current_claims(self, token: str, now: datetime) -> AccessClaims:
+        if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
+            raise RejectedToken
+        digest = digest_of(token)
+        known = self._remembered.find(digest)
+        if known is not None:
+            # The key is asked for as if nothing were known: a retired one is not there, and keys
+            # that are too old to be trusted say so. Another key of that name is another key.
+            if self._keys.find(known.key.kid) is known.key:
+                _require_current(known.claims, now)
+                return known.claims
+            self._remembered.forget(digest)
+        key, claims = self._verified(token)
+        _require_current(claims, now)
+        self._remembered.remember(digest, VerifiedToken(key, claims))
+        return claims
+
+    def _verified(self, token: str) -> tuple[VerificationKey, AccessClaims]:
+        key, claims = signed_claims(token, self._keys, typ=ACCESS_TYP, issuer=self._issuer)
         expect(claims, "type", ACCESS_TYPE)
         audience = claims.get("aud")
         # RFC 9068 §2.2 and RFC 7519 §4.1.3: one audience, or a list that names ours.
@@ -71,12 +102,8 @@ class PyJwtAccessTokenReader(AccessTokenReader):
             is_list_of_texts(audience) and self._audience in audience
         ):
             raise RejectedToken
-        issued_at, expires_at = moment(claims, "iat"), moment(claims, "exp")
-        # Another worker's clock may be ahead, but no token lives longer than it says.
-        if issued_at > now + MAX_CLOCK_SKEW or now >= expires_at:
-            raise RejectedToken
         scope = text(claims, "scope") if "scope" in claims else None
-        return AccessClaims(
+        return key, AccessClaims(
             token_id=TokenId(uuid(claims, "jti")),
             user_id=UserId(uuid(claims, "sub")),
             family_id=FamilyId(uuid(claims, "sid")),
@@ -85,10 +112,16 @@ class PyJwtAccessTokenReader(AccessTokenReader):
             roles=names(claims, "roles"),
             permissions=names(claims, "permissions") if "permissions" in claims else None,
             scope=None if scope is None else frozenset(scope.split(" ") if scope else ()),
-            issued_at=issued_at,
-            expires_at=expires_at,
+            issued_at=moment(claims, "iat"),
+            expires_at=moment(claims, "exp"),
             key_thumbprint=_key_thumbprint(claims) if "cnf" in claims else None,
         )
+
+
+def _require_current(claims: AccessClaims, now: datetime) -> None:
+    # Another worker's clock may be ahead, but no token lives longer than it says.
+    if claims.issued_at > now + MAX_CLOCK_SKEW or now >= claims.expires_at:
+        raise RejectedToken
 
 
 def _key_thumbprint(claims: Claims) -> str:

@@ -22,6 +22,9 @@ REFRESH_TYP = "rt+jwt"
 
 _REFRESH_TYPE = "refresh"
 
+# Made once: `json.dumps` with other than its own defaults makes one for each call.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
 
 class PyJwtCodec(TokenCodec):
     """Signs with the holder's signer and accepts what any key of the holder has signed."""
@@ -114,8 +117,7 @@ class PyJwtCodec(TokenCodec):
         raise InvalidRefreshToken
 
     async def _sign(self, payload: Claims, typ: str) -> Secret:
-        text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
-        token = await sign(text.encode(), typ, self._keys.signer)
+        token = await sign(_encode(payload).encode(), typ, self._keys.signer)
         if len(token) > MAX_TOKEN_LENGTH:
             raise ValueError(
                 f"the claims make a token of {len(token)} characters and {MAX_TOKEN_LENGTH} are"
@@ -124,7 +126,7 @@ class PyJwtCodec(TokenCodec):
         return Secret(token)
 
     def _refresh_claims(self, token: Secret) -> RefreshClaims:
-        claims = signed_claims(token, self._keys, typ=REFRESH_TYP, issuer=self._issuer)
+        _, claims = signed_claims(token.reveal(), self._keys, typ=REFRESH_TYP, issuer=self._issuer)
         expect(claims, "type", _REFRESH_TYPE)
         expect(claims, "aud", self._issuer)
         return RefreshClaims(

@@ -8,8 +8,10 @@ signatures themselves.
 import base64
 import binascii
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple, Never, TypeGuard
 
 from keyturn.adapters.pyjwt.key_ring import VerificationKey
@@ -30,9 +32,11 @@ class SignedPayload:
     """What a token says, its signature verified.
 
     Attributes:
+        key: the one that signed it.
         typ: the header parameter `typ`, None where it is missing.
     """
 
+    key: VerificationKey
     typ: str | None
     payload: bytes
 
@@ -40,7 +44,7 @@ class SignedPayload:
 class CompactParts(NamedTuple):
     """The parts of a compact JWS; not to be believed before the signature is verified."""
 
-    header: dict[str, object]
+    header: Mapping[str, object]
     signing_input: bytes
     signature: bytes
 
@@ -55,10 +59,7 @@ async def sign(payload: bytes, typ: str, signer: TokenSigner) -> str:
     Raises:
         Unavailable: the key can't be reached.
     """
-    header = {"alg": signer.algorithm, "kid": signer.kid, "typ": typ}
-    signing_input = (
-        f"{_encode(json.dumps(header, separators=(',', ':')).encode())}.{_encode(payload)}"
-    )
+    signing_input = f"{_header_segment(signer.algorithm, signer.kid, typ)}.{_encode(payload)}"
     return f"{signing_input}.{_encode(await signer.sign(signing_input.encode()))}"
 
 
@@ -83,7 +84,7 @@ def verify(token: str, find_key: Callable[[str], VerificationKey | None]) -> Sig
         raise RejectedToken
     if not key.verifies(parts.signing_input, parts.signature):
         raise RejectedToken
-    return SignedPayload(typ, parts.payload())
+    return SignedPayload(key, typ, parts.payload())
 
 
 def split(token: str) -> CompactParts:
@@ -95,7 +96,7 @@ def split(token: str) -> CompactParts:
     if len(token) > MAX_TOKEN_LENGTH or not token.isascii() or token.count(".") != 2:
         raise RejectedToken
     signing_input, _, signature = token.rpartition(".")
-    header = read_json_object(_decode(signing_input.partition(".")[0]))
+    header = _read_header(signing_input.partition(".")[0])
     return CompactParts(header, signing_input.encode(), _decode(signature))
 
 
@@ -113,6 +114,18 @@ def read_json_object(text: bytes) -> dict[str, object]:
     if not _is_object(value):
         raise RejectedToken
     return value
+
+
+@lru_cache(maxsize=64)
+def _header_segment(algorithm: str, kid: str, typ: str) -> str:
+    header = {"alg": algorithm, "kid": kid, "typ": typ}
+    return _encode(json.dumps(header, separators=(",", ":")).encode())
+
+
+# The tokens of one kind and key have one header, which need not be read for each of them.
+@lru_cache(maxsize=64)
+def _read_header(segment: str) -> Mapping[str, object]:
+    return MappingProxyType(read_json_object(_decode(segment)))
 
 
 def _encode(data: bytes) -> str:

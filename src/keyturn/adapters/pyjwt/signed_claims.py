@@ -9,8 +9,7 @@ from typing import TypeGuard
 from uuid import UUID
 
 from keyturn.adapters.pyjwt.compact_jws import RejectedToken, read_json_object, verify
-from keyturn.adapters.pyjwt.key_ring import TokenKeys
-from keyturn.domain.secret import Secret
+from keyturn.adapters.pyjwt.key_ring import TokenKeys, VerificationKey
 
 # What every JSON reader holds exactly (RFC 8259 §6).
 _LARGEST_NUMBER = 2**53 - 1
@@ -19,15 +18,17 @@ _LATEST_SECOND = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
 Claims = Mapping[str, object]
 
 
-def signed_claims(token: Secret, keys: TokenKeys, *, typ: str, issuer: str) -> Claims:
-    """Return what a token of this kind and issuer says, its signature verified."""
-    signed = verify(token.reveal(), keys.find)
+def signed_claims(
+    token: str, keys: TokenKeys, *, typ: str, issuer: str
+) -> tuple[VerificationKey, Claims]:
+    """Return what a token of this kind and issuer says, and the key that signed it."""
+    signed = verify(token, keys.find)
     # RFC 7515 §4.1.9: a media type, so without regard to case and perhaps in full.
     if signed.typ is None or signed.typ.lower().removeprefix("application/") != typ:
         raise RejectedToken
     claims = read_json_object(signed.payload)
     expect(claims, "iss", issuer)
-    return claims
+    return signed.key, claims
 
 
 def expect(claims: Claims, name: str, value: str) -> None:

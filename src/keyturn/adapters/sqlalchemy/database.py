@@ -1,18 +1,20 @@
 """A connection pool, and what is done with it: read, commit, ping."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Connection, Executable, literal, select
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.util import greenlet_spawn
 
-from keyturn.adapters.sqlalchemy.engine import create_engine, transactional
+from keyturn.adapters.sqlalchemy.engine import sqlite_file
 from keyturn.adapters.sqlalchemy.failures import domain_errors
+from keyturn.adapters.sqlalchemy.prepared import Prepared
+from keyturn.adapters.sqlalchemy.sqlite import SqliteStore, create_sqlite_engine
+from keyturn.domain.errors import KeyturnError
 from keyturn.domain.revocation import Revocation
+
+if TYPE_CHECKING:
+    from keyturn.adapters.sqlalchemy.postgres import PostgresStore
 
 STATEMENT_TIMEOUT = 5.0
 """Seconds that a statement may take, its wait for locks included."""
@@ -29,6 +31,30 @@ SqlRow = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Swap:
+    """An update of one row that takes place only if the row is what it was based on.
+
+    Args:
+        update: the statement.
+        parameters: its values.
+        stale: raised where it changes no row.
+    """
+
+    update: Prepared
+    parameters: Parameters
+    stale: type[KeyturnError]
+
+    def check(self, changed: int) -> None:
+        """Raise `stale` unless one row was changed."""
+        if changed != 1:
+            raise self.stale
+
+    def apply(self, connection: Connection) -> None:
+        """Execute it as one of several statements."""
+        self.check(connection.execute(self.update.statement, self.parameters).rowcount)
+
+
+@dataclass(frozen=True, slots=True)
 class StagedWrite:
     """A change that waits for the commit.
 
@@ -36,10 +62,12 @@ class StagedWrite:
         apply: executes it; raises `StaleUser` or `StaleFamily` if what is stored is not what it
             was based on.
         is_single_statement: whether it is atomic without a transaction around it.
+        swap: the same where it is all that there is to commit, as at each rotation.
     """
 
     apply: Callable[[Connection], None]
     is_single_statement: bool
+    swap: Swap | None = None
 
 
 @dataclass(slots=True)
@@ -75,51 +103,59 @@ class Database:
     """
 
     def __init__(self, url: str, *, pool_size: int = 10, pool_timeout: float = 2.0) -> None:
-        """Keep at most `pool_size` connections; the first is opened when it is needed.
+        """Open nothing before it is needed.
 
         Args:
             url: `sqlite:///path/to/file` or `postgresql://user:password@host:port/name`.
-            pool_size: connections at most.
+            pool_size: connections to PostgreSQL at most.
             pool_timeout: seconds to wait for one of them, or for the turn to write to SQLite.
 
         Raises:
             ValueError: the URL is of neither kind.
         """
-        self._engine = create_engine(
-            url,
-            pool_size=pool_size,
-            pool_timeout=pool_timeout,
-            statement_timeout=STATEMENT_TIMEOUT,
-        )
-        self._autocommitting = self._engine.sync_engine
-        self._transactional = transactional(self._engine).sync_engine
-        self._turn_timeout = pool_timeout
-        # SQLite has one writer at a time, and who waits for it inside SQLite polls.
-        self._write_turn = asyncio.Lock() if self._engine.dialect.name == "sqlite" else None
+        file = sqlite_file(url)
+        self._store: SqliteStore | PostgresStore
+        if file is not None:
+            self._store = SqliteStore(
+                create_sqlite_engine(file, busy_timeout=STATEMENT_TIMEOUT),
+                busy_timeout=STATEMENT_TIMEOUT,
+                patience=pool_timeout,
+            )
+        else:
+            from keyturn.adapters.sqlalchemy import postgres  # noqa: PLC0415 - loads the driver
 
-    @property
-    def is_sqlite(self) -> bool:
+            self._engine = postgres.create_postgres_engine(url, statement_timeout=STATEMENT_TIMEOUT)
+            self._store = postgres.PostgresStore(
+                self._engine, size=pool_size, patience=pool_timeout
+            )
+        self.is_sqlite: Final = file is not None
         """Whether this is a SQLite file, which has one writer at a time."""
-        return self._write_turn is not None
 
     async def fetch(self, statement: Executable, parameters: Parameters) -> Sequence[SqlRow]:
         """Return the rows of a query, read as of one moment."""
         return await self.read(lambda connection: connection.execute(statement, parameters).all())
 
+    async def look_up(self, query: Prepared, parameters: Parameters) -> Sequence[SqlRow]:
+        """Return the rows of a prepared query, read as of one moment."""
+        with domain_errors(*self._store.driver_errors):
+            return await self._store.look_up(query, parameters)
+
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Return what `function` reads; it may be called twice."""
-        with domain_errors():
-            try:
-                return await greenlet_spawn(self._autocommit, function)
-            except DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-                # The server had closed idle connections, by a restart for example. They have all
-                # been thrown away by now, so that this opens a new one.
-                return await greenlet_spawn(self._autocommit, function)
+        with domain_errors(*self._store.driver_errors):
+            return await self._store.read(function)
 
-    async def commit(self, writes: Sequence[StagedWrite]) -> None:
+    async def commit(
+        self,
+        writes: Sequence[StagedWrite],
+        before_commit: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Apply the writes in their order, or none of them.
+
+        Args:
+            writes: what to apply.
+            before_commit: awaited when all are applied, and nothing but the database's own
+                commit can still fail.
 
         Raises:
             StaleUser, StaleFamily, EmailTaken, LastAdministrator, RoleNotFound: as
@@ -127,12 +163,16 @@ class Database:
         """
         if not writes:
             return
-        with domain_errors():
-            async with self._turn_to_write():
-                if len(writes) == 1 and writes[0].is_single_statement:
-                    await greenlet_spawn(self._autocommit, writes[0].apply)
-                else:
-                    await greenlet_spawn(self._transact, writes)
+        first = writes[0]
+        with domain_errors(*self._store.driver_errors):
+            if len(writes) > 1 or before_commit is not None or not first.is_single_statement:
+                await self._store.transact(
+                    lambda connection: _apply(writes, connection), before_commit
+                )
+            elif first.swap is not None:
+                first.swap.check(await self._store.change(first.swap.update, first.swap.parameters))
+            else:
+                await self._store.execute(first.apply)
 
     async def execute(self, statement: Executable, parameters: Parameters) -> int:
         """Execute one statement that changes rows, and return how many it changed."""
@@ -140,9 +180,8 @@ class Database:
         def execute(connection: Connection) -> int:
             return connection.execute(statement, parameters).rowcount
 
-        with domain_errors():
-            async with self._turn_to_write():
-                return await greenlet_spawn(self._autocommit, execute)
+        with domain_errors(*self._store.driver_errors):
+            return await self._store.execute(execute)
 
     async def ping(self) -> None:
         """Return if the database answers."""
@@ -150,28 +189,9 @@ class Database:
 
     async def dispose(self) -> None:
         """Close all connections."""
-        await self._engine.dispose()
+        await self._store.dispose()
 
-    # What follows runs in one greenlet from the pool and back to it. SQLAlchemy's asyncio classes
-    # start one for each step, which costs a read half as much again.
 
-    def _autocommit(self, function: Callable[[Connection], T]) -> T:
-        with self._autocommitting.connect() as connection:
-            return function(connection)
-
-    def _transact(self, writes: Sequence[StagedWrite]) -> None:
-        with self._transactional.begin() as connection:
-            for write in writes:
-                write.apply(connection)
-
-    @asynccontextmanager
-    async def _turn_to_write(self) -> AsyncIterator[None]:
-        if self._write_turn is None:
-            yield
-            return
-        async with asyncio.timeout(self._turn_timeout):
-            await self._write_turn.acquire()
-        try:
-            yield
-        finally:
-            self._write_turn.release()
+def _apply(writes: Sequence[StagedWrite], connection: Connection) -> None:
+    for write in writes:
+        write.apply(connection)

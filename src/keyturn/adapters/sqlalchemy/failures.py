@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from keyturn.domain.errors import (
     EmailTaken,
@@ -34,26 +33,30 @@ class StoreFailure(Exception):
 
 
 @contextmanager
-def domain_errors() -> Iterator[None]:
-    """Turn what the driver and the pool raise into errors of the domain.
+def domain_errors(*driver_errors: type[Exception]) -> Iterator[None]:
+    """Turn what SQLAlchemy and the driver raise into errors of the domain.
 
     The driver's own error goes no further: PostgreSQL quotes whole rows in it, which hold
     password hashes and e-mail addresses.
+
+    Args:
+        driver_errors: what the driver raises by itself.
 
     Raises:
         EmailTaken, RoleNotFound, StaleUser: a violated constraint says so.
         StoreUnavailable: anything else, caused by a `StoreFailure`.
     """
+    failing: tuple[type[Exception], ...] = (DBAPIError, *driver_errors)
     try:
         yield
-    except DBAPIError as error:
-        driver_error = error.driver_exception
+    except failing as error:
+        driver_error = error.driver_exception if isinstance(error, DBAPIError) else error
         meaning = _MEANING_OF_CONSTRAINT.get(_violated_constraint(driver_error))
         if meaning is not None:
             raise meaning from None
         failure = StoreFailure(_described(driver_error)).with_traceback(error.__traceback__)
         raise StoreUnavailable from failure
-    except (PoolTimeoutError, OSError) as error:
+    except OSError as error:
         failure = StoreFailure(_described(error)).with_traceback(error.__traceback__)
         raise StoreUnavailable from failure
 

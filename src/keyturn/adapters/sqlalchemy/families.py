@@ -4,7 +4,15 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Update, bindparam, case, insert, or_, select, update
 
-from keyturn.adapters.sqlalchemy.database import Database, Parameters, SqlRow, StagedWrite, Staging
+from keyturn.adapters.sqlalchemy.database import (
+    Database,
+    Parameters,
+    SqlRow,
+    StagedWrite,
+    Staging,
+    Swap,
+)
+from keyturn.adapters.sqlalchemy.prepared import Prepared
 from keyturn.adapters.sqlalchemy.tables import UtcTimestamp, refresh_tokens, users
 from keyturn.adapters.sqlalchemy.users import USER_COLUMNS, to_user
 from keyturn.domain.errors import StaleFamily
@@ -44,11 +52,11 @@ _of_family = _row.id == bindparam("family_id")
 _of_user = _row.user_id == bindparam("owner_id")
 _not_revoked = _row.revoked_at.is_(None)
 
-_GET = select(*_FAMILY_COLUMNS).where(_of_family)
-_GET_WITH_USER = (
+_GET = Prepared(select(*_FAMILY_COLUMNS).where(_of_family))
+_GET_WITH_USER = Prepared(
     select(*_FAMILY_COLUMNS, *USER_COLUMNS).join_from(refresh_tokens, users).where(_of_family)
 )
-_LIST_LIVE = (
+_LIST_LIVE = Prepared(
     select(*_FAMILY_COLUMNS)
     .where(_of_user, _not_revoked, _row.expires_at > _now)
     .order_by(_row.rotated_at.desc(), _row.id.desc())
@@ -60,8 +68,21 @@ _LIST_ENDED = (
     .order_by(_ended_at.desc(), _row.id.desc())
 )
 _INSERT = insert(refresh_tokens)
-_ROTATE = update(refresh_tokens).where(
-    _of_family, _row.generation == bindparam("generation_before"), _not_revoked
+# Whatever is indexed stays out: PostgreSQL would have to write to its indexes as well.
+_ROTATING = (
+    "current_jti",
+    "previous_jti",
+    "generation",
+    "user_agent",
+    "ip",
+    "rotated_at",
+    "expires_at",
+)
+_ROTATE = Prepared(
+    update(refresh_tokens).where(
+        _of_family, _row.generation == bindparam("generation_before"), _not_revoked
+    ),
+    set_columns=_ROTATING,
 )
 _REVOKE = update(refresh_tokens).where(_of_family, _not_revoked)
 _REVOKE_ALL = update(refresh_tokens).where(_of_user, _not_revoked)
@@ -117,12 +138,12 @@ class SqlFamilyRepository(FamilyRepository):
 
     async def get(self, family_id: FamilyId) -> RefreshTokenFamily | None:
         """Return the family, or None."""
-        rows = await self._database.fetch(_GET, {"family_id": family_id})
+        rows = await self._database.look_up(_GET, {"family_id": family_id})
         return _to_family(rows[0]) if rows else None
 
     async def get_with_user(self, family_id: FamilyId) -> tuple[RefreshTokenFamily, User] | None:
         """Return the family and its user by one statement, or None."""
-        rows = await self._database.fetch(_GET_WITH_USER, {"family_id": family_id})
+        rows = await self._database.look_up(_GET_WITH_USER, {"family_id": family_id})
         if not rows:
             return None
         width = len(_FAMILY_COLUMNS)
@@ -130,7 +151,7 @@ class SqlFamilyRepository(FamilyRepository):
 
     async def list_live(self, user_id: UserId, now: datetime) -> list[RefreshTokenFamily]:
         """Return the user's live families, most recently used first."""
-        rows = await self._database.fetch(_LIST_LIVE, {"owner_id": user_id, "now": now})
+        rows = await self._database.look_up(_LIST_LIVE, {"owner_id": user_id, "now": now})
         return [_to_family(row) for row in rows]
 
     async def list_ended(
@@ -168,12 +189,8 @@ class SqlFamilyRepository(FamilyRepository):
             "generation_before": family.generation - 1,
         }
 
-        def apply(connection: Connection) -> None:
-            saved = connection.execute(_ROTATE, values)
-            if saved.rowcount != 1:
-                raise StaleFamily
-
-        self._staged.append(StagedWrite(apply, is_single_statement=True))
+        swap = Swap(_ROTATE, values, StaleFamily)
+        self._staged.append(StagedWrite(swap.apply, is_single_statement=True, swap=swap))
 
     def revoke(self, family_id: FamilyId, at: datetime, reason: RevokeReason) -> None:
         """Stage the end of a family."""

@@ -4,11 +4,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Connection
-from sqlalchemy.util import await_only
-
 from keyturn.adapters.sqlalchemy.audit_trail import SqlAuditTrail
-from keyturn.adapters.sqlalchemy.database import Database, StagedWrite, Staging
+from keyturn.adapters.sqlalchemy.database import Database, Staging
 from keyturn.adapters.sqlalchemy.families import SqlFamilyRepository
 from keyturn.adapters.sqlalchemy.mails import SqlOutbox
 from keyturn.adapters.sqlalchemy.one_time_tokens import SqlOneTimeTokenRepository
@@ -31,18 +28,6 @@ from keyturn.ports.revocations import RevocationFeed
 
 def _nobody_asked(revocations: Sequence[Revocation]) -> None:
     """Take no notice: nobody in this process follows the list."""
-
-
-def _announcement(
-    feed: RevocationFeed, revoked: list[Revocation], receipts: list[str]
-) -> StagedWrite:
-    def announce(_: Connection) -> None:
-        # All is applied and checked: now it is known whom it concerns, and that only the
-        # database's own commit can still fail.
-        if revoked:
-            receipts.append(await_only(feed.announce(tuple(revoked))))
-
-    return StagedWrite(announce, is_single_statement=False)
 
 
 class SqlUnitOfWork(UnitOfWork):
@@ -117,17 +102,22 @@ class SqlUnitOfWork(UnitOfWork):
         """Apply everything staged, or nothing."""
         staging = self._staging
         changes = [*staging.locks, *staging.writes, *staging.checks]
-        receipts: list[str] = []
-        if staging.may_revoke and self._feed is not None:
-            changes.append(_announcement(self._feed, staging.revoked, receipts))
-        await self._database.commit(changes)
+        feed = self._feed if staging.may_revoke else None
+        receipt: str | None = None
+
+        async def announce() -> None:
+            nonlocal receipt
+            # Only now is it known whom the writes concern.
+            if feed is not None and staging.revoked:
+                receipt = await feed.announce(tuple(staging.revoked))
+
+        await self._database.commit(changes, None if feed is None else announce)
         revoked = tuple(staging.revoked)
         staging.clear()
         if revoked:
             self._on_revoked(revoked)
-        if self._feed is not None:
-            for receipt in receipts:
-                await self._feed.confirm(revoked, receipt)
+        if feed is not None and receipt is not None:
+            await feed.confirm(revoked, receipt)
 
     async def __aenter__(self) -> Self:
         return self

@@ -22,6 +22,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from keyturn.adapters.sqlalchemy.database import Database, Parameters, SqlRow, StagedWrite, Staging
+from keyturn.adapters.sqlalchemy.prepared import Prepared
 from keyturn.adapters.sqlalchemy.revocations import insert_revocations
 from keyturn.adapters.sqlalchemy.tables import audit_events, mails, roles, user_roles, users
 from keyturn.domain.errors import LastAdministrator, RoleNotFound, StaleUser
@@ -82,11 +83,13 @@ USER_COLUMNS = (
 )
 """What `to_user` takes, in its order."""
 
-_GET = select(*USER_COLUMNS).where(users.c.id == bindparam("user_id"))
-_GET_BY_EMAIL = select(*USER_COLUMNS).where(users.c.email_key == bindparam("key"))
+_GET = Prepared(select(*USER_COLUMNS).where(users.c.id == bindparam("user_id")))
+_GET_BY_EMAIL = Prepared(select(*USER_COLUMNS).where(users.c.email_key == bindparam("key")))
 _INSERT = insert(users)
-_UPDATE = update(users).where(
-    users.c.id == bindparam("user_id"), users.c.version == bindparam("version_before")
+_UPDATE = (
+    update(users)
+    .where(users.c.id == bindparam("user_id"), users.c.version == bindparam("version_before"))
+    .returning(_roles_of_user)
 )
 _NOTE_FAILED_LOGIN = (
     update(users)
@@ -117,7 +120,6 @@ _ERASE_ORIGINS = (
     )
     .values(ip=None, user_agent=None, request_id=None)
 )
-_ROLE_NAMES = select(user_roles.c.role).where(user_roles.c.user_id == bindparam("user_id"))
 _TAKE_ROLES = delete(user_roles).where(
     user_roles.c.user_id == bindparam("owner_id"),
     user_roles.c.role.in_(bindparam("names", expanding=True)),
@@ -221,12 +223,12 @@ class SqlUserRepository(UserRepository):
 
     async def get(self, user_id: UserId) -> User | None:
         """Return the user, or None."""
-        rows = await self._database.fetch(_GET, {"user_id": user_id})
+        rows = await self._database.look_up(_GET, {"user_id": user_id})
         return to_user(rows[0]) if rows else None
 
     async def get_by_email(self, email: str) -> User | None:
         """Return the user with this address, or None."""
-        rows = await self._database.fetch(_GET_BY_EMAIL, {"key": canonical_email(email)})
+        rows = await self._database.look_up(_GET_BY_EMAIL, {"key": canonical_email(email)})
         return to_user(rows[0]) if rows else None
 
     def add(self, user: User) -> None:
@@ -244,11 +246,11 @@ class SqlUserRepository(UserRepository):
         values = _values(user) | {"user_id": user.id, "version_before": user.version - 1}
 
         def apply(connection: Connection) -> None:
-            saved = connection.execute(_UPDATE, values)
-            if saved.rowcount != 1:
+            saved = connection.execute(_UPDATE, values).one_or_none()
+            if saved is None:
                 raise StaleUser
             # Nobody changes the user's roles in between: the update holds the row until the end.
-            stored_names = frozenset(connection.scalars(_ROLE_NAMES, {"user_id": user.id}))
+            stored_names = frozenset(saved[0] or ())
             taken = stored_names - user.role_names
             if taken:
                 connection.execute(_TAKE_ROLES, {"owner_id": user.id, "names": sorted(taken)})

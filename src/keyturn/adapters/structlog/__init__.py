@@ -1,1 +1,1 @@
-"""Log lines through structlog, whoever writes them."""
+"""Log lines, whoever writes them: JSON for programs, structlog for people."""

@@ -1,31 +1,32 @@
 """How every line that the process logs is written: as JSON, or for a person at a terminal."""
 
+import json
 import logging
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from traceback import FrameSummary, StackSummary, walk_tb
 from types import TracebackType
 from typing import Literal
 
-import structlog
-from structlog.typing import EventDict, ExcInfo, Processor
-
 _OURS = "keyturn."
 
+# What a record holds beside what it was given to tell. uvicorn adds its message once more, with
+# escape codes for a terminal.
+_NOT_TOLD = frozenset(vars(logging.makeLogRecord({}))) | {
+    "asctime",
+    "color_message",
+    "message",
+    "taskName",
+}
 
-def _without_colours(_logger: object, _method: str, event: EventDict) -> EventDict:
-    # uvicorn adds its message once more, with escape codes for a terminal.
-    event.pop("color_message", None)
-    return event
+_encode = json.JSONEncoder(default=repr).encode
 
-
-_BEFORE_RENDERING: tuple[Processor, ...] = (
-    structlog.stdlib.add_logger_name,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.ExtraAdder(),
-    _without_colours,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-)
+# By name, so that only the one that is used is imported.
+_FORMATTERS = {
+    "json": f"{__name__}.JsonLines",
+    "console": "keyturn.adapters.structlog.console.console_formatter",
+}
 
 
 def logging_configuration(
@@ -33,7 +34,7 @@ def logging_configuration(
 ) -> dict[str, object]:
     """Return what `logging.config.dictConfig` is to be given, in each process that serves.
 
-    The standard library's logging stays what everybody writes to; structlog shapes the lines.
+    The standard library's logging stays what everybody writes to; only the lines are shaped here.
     What libraries log is kept to warnings, however low the level: at a lower one, drivers quote
     the values of their statements.
 
@@ -46,7 +47,7 @@ def logging_configuration(
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"default": {"()": f"{__name__}.{shape}_formatter"}},
+        "formatters": {"default": {"()": _FORMATTERS[shape]}},
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",
@@ -62,28 +63,28 @@ def logging_configuration(
     }
 
 
-def json_formatter() -> logging.Formatter:
-    """Return what makes one JSON object of each line."""
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_BEFORE_RENDERING,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _tell_exception,
-            structlog.processors.JSONRenderer(),
-        ],
-    )
+class JsonLines(logging.Formatter):
+    """Makes one JSON object of each line.
 
+    By hand and not through structlog's processors, because every request pays for it
+    (docs/decisions/0013).
+    """
 
-def console_formatter() -> logging.Formatter:
-    """Return what makes lines that a person reads."""
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_BEFORE_RENDERING,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _tell_exception,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
-        ],
-    )
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        told = {
+            "event": record.getMessage(),
+            "logger": record.name,
+            "level": record.levelname.lower(),
+            "timestamp": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            **{name: value for name, value in vars(record).items() if name not in _NOT_TOLD},
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            told["exception"] = told_exception(record.exc_info[1])
+        if record.stack_info:
+            told["stack"] = record.stack_info
+        return _encode(told)
 
 
 def told_exception(error: BaseException) -> str:
@@ -122,17 +123,6 @@ def _frames(traceback: TracebackType | None) -> Iterable[str]:
     frame: FrameSummary
     for frame in StackSummary.extract(walk_tb(traceback), lookup_lines=False):
         yield f"  {frame.filename}:{frame.lineno} {frame.name}\n"
-
-
-def _tell_exception(_logger: object, _method: str, event: EventDict) -> EventDict:
-    found: ExcInfo | BaseException | bool | None = event.pop("exc_info", None)
-    if found is True:
-        found = sys.exc_info()[1]
-    if isinstance(found, tuple):
-        found = found[1]
-    if isinstance(found, BaseException):
-        event["exception"] = told_exception(found)
-    return event
 
 
 def _at_least(lowest: str, level: str) -> str:

@@ -27,14 +27,15 @@ from keyturn.delivery.http import (
 from keyturn.delivery.http.errors import handle_all_errors
 from keyturn.delivery.http.middleware import (
     BodyLimitMiddleware,
-    DefaultHeadersMiddleware,
+    RequestMiddleware,
     UnexpectedErrorMiddleware,
 )
-from keyturn.delivery.http.observation import ObservationMiddleware, RequestObserver
+from keyturn.delivery.http.observation import RequestObserver
 from keyturn.delivery.http.openapi import DescribedApp
 from keyturn.delivery.http.routes_keys import PublishedKeys
 from keyturn.delivery.http.routes_metrics import MetricsPage
 from keyturn.delivery.http.services import HttpOptions, Services
+from keyturn.delivery.http.short_paths import ShortPathsMiddleware
 
 _DESCRIPTION = """\
 Registers people, checks passwords, hands out short-lived access tokens and rotating refresh
@@ -93,6 +94,8 @@ def build_app(
         generate_unique_id_function=_operation_id,
         middleware=_middleware(options, observers),
         lifespan=lifespan,
+        # Its spans would hold paths and queries, and it is asked for at every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.keyturn = services
     app.state.keyturn_http = options
@@ -129,9 +132,10 @@ def _operation_id(route: APIRoute) -> str:
 def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> list[Middleware]:
     """Return what stands around every request, the outermost first."""
     stack = [
-        Middleware(DefaultHeadersMiddleware),
+        Middleware(RequestMiddleware, observers=observers),
         Middleware(UnexpectedErrorMiddleware),
         Middleware(BodyLimitMiddleware, max_bytes=options.max_body_bytes),
+        Middleware(ShortPathsMiddleware),
     ]
     if options.allowed_origins:
         # Outside of what answers errors, so that a page of an allowed origin can read them.
@@ -150,8 +154,6 @@ def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> l
             expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate", "DPoP-Nonce"),
         )
         stack.insert(1, cors)
-    if observers:
-        stack.insert(0, Middleware(ObservationMiddleware, observers=observers))
     if options.trusted_proxies:
         proxies = Middleware(ProxyHeadersMiddleware, trusted_hosts=list(options.trusted_proxies))
         stack.insert(0, proxies)

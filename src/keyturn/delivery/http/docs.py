@@ -1,5 +1,6 @@
 """Swagger UI, served from here: it works offline and under a strict Content-Security-Policy."""
 
+from functools import cache
 from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
@@ -25,6 +26,7 @@ _CONTENT_SECURITY_POLICY = "; ".join(
 )
 
 
+@cache
 def _asset_files() -> dict[str, Path]:
     # Only files are taken from the package that carries Swagger UI; its code never runs.
     swagger_ui = Path(str(distribution("fastapi-swagger").locate_file("fastapi_swagger/resources")))
@@ -38,7 +40,6 @@ def _asset_files() -> dict[str, Path]:
 
 
 _PAGE = Path(str(files("keyturn.delivery.http") / "assets" / "docs.html"))
-_ASSETS = _asset_files()
 
 
 @router.get("/docs")
@@ -50,7 +51,7 @@ async def show_docs() -> FileResponse:
 @router.get("/docs/{name}")
 async def show_asset(name: str) -> FileResponse:
     """Return a script, style or image of the page."""
-    path = _ASSETS.get(name)
+    path = _asset_files().get(name)
     if path is None:
         raise RouteNotFound
     return FileResponse(path, headers={"Cache-Control": "public, max-age=3600"})

@@ -423,6 +423,19 @@ def handle_all_errors(app: FastAPI) -> None:
     app.exception_handlers[ClientDisconnect] = _on_disconnect
 
 
+async def answer_error(
+    request: Request, error: KeyturnError | HTTPException | ClientDisconnect
+) -> Response:
+    """Return the answer that `handle_all_errors` gives where no route was asked."""
+    match error:
+        case KeyturnError():
+            return await _on_keyturn_error(request, error)
+        case HTTPException():
+            return await _on_http_exception(request, error)
+        case ClientDisconnect():
+            return await _on_disconnect(request, error)
+
+
 async def _on_keyturn_error(request: Request, error: KeyturnError) -> Response:
     if not isinstance(error, ProofNonceRequired):
         return error_answer(request.scope, error)

@@ -1,50 +1,70 @@
 """What happens around every request, in plain ASGI: ids, default headers, limits, last resort."""
 
 import logging
+from collections.abc import Sequence
+from time import perf_counter
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyturn.delivery.http.errors import BodyTooLarge, InternalError, error_answer
+from keyturn.delivery.http.observation import RequestObserver, finished_request
 from keyturn.delivery.http.request_ids import request_id
 
 _log = logging.getLogger("keyturn.http")
+
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_NOT_STORED = (b"cache-control", b"no-store")
 
 _READ_TO_THROW_AWAY = 16 * 1024 * 1024
 """Bytes of a refused body that the server reads on: to a client that is still sending, a closed
 connection is an error, and the answer may be lost."""
 
 
-class DefaultHeadersMiddleware:
-    """Names the request in every answer, and keeps caches and content sniffing away from it.
+CLIENT_GONE = 499
+"""Stands for the status where the client left before there was one, as nginx has it."""
+
+_STATUS = "keyturn.status"
+
+
+class RequestMiddleware:
+    """Names the request in every answer, keeps caches and content sniffing away, and observes.
 
     An answer that says nothing about caching is `no-store`: most of them hold a token or speak of
-    one person (RFC 6749 §5.1, OWASP ASVS 5.0 V14.3.2).
+    one person (RFC 6749 §5.1, OWASP ASVS 5.0 V14.3.2). All of it in one middleware, because each
+    further one wraps `send` once more.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, observers: Sequence[RequestObserver] = ()) -> None:
+        """Tell `observers` of each request when it is over."""
         self._app = app
+        self._observers = tuple(observers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, with the headers added."""
+        """Answer, with the headers added, and tell."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        began = perf_counter()
         id_header = (b"x-request-id", request_id(scope).encode("ascii"))
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [
-                    *message.get("headers", ()),
-                    id_header,
-                    (b"x-content-type-options", b"nosniff"),
-                ]
+                scope[_STATUS] = message["status"]
+                headers = [*message.get("headers", ()), id_header, _NO_SNIFFING]
                 if not any(name == b"cache-control" for name, _ in headers):
-                    headers.append((b"cache-control", b"no-store"))
+                    headers.append(_NOT_STORED)
                 message["headers"] = headers
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            if self._observers:
+                status = scope.get(_STATUS, CLIENT_GONE)
+                finished = finished_request(scope, status, perf_counter() - began)
+                for observer in self._observers:
+                    observer(finished)
 
 
 class UnexpectedErrorMiddleware:
@@ -58,18 +78,11 @@ class UnexpectedErrorMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, watched_send)
+            await self._app(scope, receive, send)
         except Exception:
             _log.exception("request %s failed unexpectedly", request_id(scope))
-            if started:
+            if _STATUS in scope:
                 # Half an answer is out: only the server can cut the connection.
                 raise
             await error_answer(scope, InternalError())(scope, receive, send)

@@ -1,22 +1,19 @@
-"""What is to be known of every request: measured once, told to whoever listens."""
+"""What is to be known of every request, and the line that tells it."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import ip_address
-from time import perf_counter
+from typing import NamedTuple
 from uuid import UUID
 
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from keyturn.delivery.http.request_ids import request_id
 
 NO_ROUTE = "(none)"
 """Stands for the route where none has the path; the path itself may hold anything."""
-
-CLIENT_GONE = 499
-"""Stands for the status where the client left before there was one, as nginx has it."""
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SUBJECT = "keyturn.subject"
@@ -24,8 +21,7 @@ _SUBJECT = "keyturn.subject"
 _log = logging.getLogger("keyturn.request")
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedRequest:
+class FinishedRequest(NamedTuple):
     """A request that has been answered, with nothing in it that a client could hide a secret in.
 
     Attributes:
@@ -53,57 +49,30 @@ def log_request(request: FinishedRequest) -> None:
     level = logging.ERROR if request.status >= 500 else logging.INFO
     if not _log.isEnabledFor(level):
         return
-    _log.log(
-        level,
-        "request",
-        extra={
-            "request_id": request.request_id,
-            "method": request.method,
-            "route": request.route,
-            "status": request.status,
-            "duration_ms": round(request.seconds * 1000, 2),
-            "subject": None if request.subject is None else str(request.subject),
-            "client_ip": request.client_ip,
-        },
+    extra = {
+        "request_id": request.request_id,
+        "method": request.method,
+        "route": request.route,
+        "status": request.status,
+        "duration_ms": round(request.seconds * 1000, 2),
+        "subject": None if request.subject is None else str(request.subject),
+        "client_ip": request.client_ip,
+    }
+    # What `Logger.log` does, without its search for who called: it is always this line.
+    _log.handle(_log.makeRecord(_log.name, level, __file__, 0, "request", (), None, extra=extra))
+
+
+def finished_request(scope: Scope, status: int, seconds: float) -> FinishedRequest:
+    """Return what is to be known of a request that is over."""
+    return FinishedRequest(
+        request_id=request_id(scope),
+        method=scope["method"] if scope["method"] in _METHODS else "OTHER",
+        route=_template(scope),
+        status=status,
+        seconds=seconds,
+        subject=scope.get(_SUBJECT),
+        client_ip=client_ip(scope),
     )
-
-
-class ObservationMiddleware:
-    """Measures each request and tells the observers."""
-
-    def __init__(self, app: ASGIApp, observers: Sequence[RequestObserver]) -> None:
-        """Tell `observers`."""
-        self._app = app
-        self._observers = tuple(observers)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and tell."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = CLIENT_GONE
-        began = perf_counter()
-
-        async def watched_send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched_send)
-        finally:
-            finished = FinishedRequest(
-                request_id=request_id(scope),
-                method=scope["method"] if scope["method"] in _METHODS else "OTHER",
-                route=_template(scope),
-                status=status,
-                seconds=perf_counter() - began,
-                subject=scope.get(_SUBJECT),
-                client_ip=client_ip(scope),
-            )
-            for observer in self._observers:
-                observer(finished)
 
 
 def note_subject(scope: Scope, user_id: UUID) -> None:
@@ -114,8 +83,13 @@ def note_subject(scope: Scope, user_id: UUID) -> None:
 def client_ip(scope: Scope) -> str | None:
     """Return the address that the request came from, None where what is given is none."""
     client = scope.get("client")
+    return _address(client[0]) if client else None
+
+
+@lru_cache(maxsize=1024)
+def _address(text: str) -> str | None:
     try:
-        return str(ip_address(client[0])) if client else None
+        return str(ip_address(text))
     except ValueError:
         return None
 

@@ -60,7 +60,7 @@ from keyturn.use_cases.login_user import LoginUserCommand
 from keyturn.use_cases.register_user import RegisterUserCommand
 from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
 from keyturn.use_cases.revoke_family import RevokeFamilyCommand
-from keyturn.use_cases.rotate_refresh import RotateRefreshCommand
+from keyturn.use_cases.rotate_refresh import RotateRefreshCommand, RotateRefreshResult
 
 router = APIRouter(prefix="/v1/auth", tags=["Signing in"])
 
@@ -236,16 +236,21 @@ async def refresh(
         presented = refresh_token_from_cookie(request)
     if presented is None:
         raise AuthenticationRequired
-    result = await services_of(request).rotate_refresh.execute(
+    result = await rotate(request, presented)
+    if in_cookie:
+        set_refresh_cookie(request, response, result.tokens)
+    return RefreshedTokens.after(result, in_cookie=in_cookie)
+
+
+async def rotate(request: Request, presented: Secret) -> RotateRefreshResult:
+    """Trade the refresh token that a request presents."""
+    return await services_of(request).rotate_refresh.execute(
         RotateRefreshCommand(
             refresh_token=presented,
             origin=origin_of(request),
             key_thumbprint=key_thumbprint_of(request),
         )
     )
-    if in_cookie:
-        set_refresh_cookie(request, response, result.tokens)
-    return RefreshedTokens.after(result, in_cookie=in_cookie)
 
 
 @router.post(

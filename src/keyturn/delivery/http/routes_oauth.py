@@ -123,6 +123,12 @@ async def issue_tokens(request: Request, response: Response) -> OAuthTokens:
     to some of the user's permissions; a refresh may narrow it and never widen it. A refresh token
     works only for the client that it was issued to.
     """
+    response.headers.update(NO_STORE)
+    return await tokens_for(request)
+
+
+async def tokens_for(request: Request) -> OAuthTokens:
+    """Return the tokens that a request's form asks for."""
     parameters = await form_of(request)
     client = await client_of(request, parameters)
     match parameters.get("grant_type"):
@@ -134,7 +140,6 @@ async def issue_tokens(request: Request, response: Response) -> OAuthTokens:
             pair = await _refresh(request, parameters, client)
         case _:
             raise UnsupportedGrantType
-    response.headers.update(NO_STORE)
     return OAuthTokens.of(pair)
 
 

@@ -1,0 +1,82 @@
+"""Statements that are compiled once and executed by the driver itself.
+
+What every refresh does takes this way. SQLAlchemy still writes the SQL and converts the values;
+left out is what it does for each execution, which costs more than PostgreSQL's own work.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Dialect, Select, Update
+from sqlalchemy.types import TypeEngine
+
+_Converter = Callable[[Any], Any]
+
+
+class Compiled:
+    """A prepared statement in the SQL of one database.
+
+    Attributes:
+        sql: as the driver takes it, with a place for each argument.
+    """
+
+    def __init__(
+        self, statement: Select[Any] | Update, set_columns: Sequence[str], on: Dialect
+    ) -> None:
+        """Compile `statement` for the database of `on`."""
+        compiled = statement.compile(dialect=on, column_keys=list(set_columns) or None)
+        self.sql = str(compiled)
+        order: Iterable[str] = getattr(compiled, "positiontup", None) or ()
+        self._arguments = [(name, _to_driver(compiled.binds[name].type, on)) for name in order]
+        columns = statement.selected_columns if isinstance(statement, Select) else ()
+        converters = (_from_driver(column.type, on) for column in columns)
+        self._converted = [(n, convert) for n, convert in enumerate(converters) if convert]
+
+    def arguments(self, parameters: Mapping[str, object]) -> list[object]:
+        """Return the values for the places of `sql`, in their order."""
+        return [
+            convert(parameters[name]) if convert else parameters[name]
+            for name, convert in self._arguments
+        ]
+
+    def row(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Return what the driver has read as the values that were stored."""
+        row = list(values)
+        for position, convert in self._converted:
+            row[position] = convert(row[position])
+        return row
+
+
+class Prepared:
+    """A statement that is executed often, alone, and with nothing variable but its values.
+
+    Attributes:
+        statement: the same, for where it is one of several in a transaction.
+    """
+
+    def __init__(self, statement: Select[Any] | Update, *, set_columns: Sequence[str] = ()) -> None:
+        """Prepare `statement`.
+
+        Args:
+            statement: a query, or an update.
+            set_columns: what an update sets, each to the value that has the column's name.
+        """
+        self.statement = statement
+        self._set_columns = set_columns
+        self._compiled: dict[str, Compiled] = {}
+
+    def on(self, dialect: Dialect) -> Compiled:
+        """Return it compiled for a database."""
+        compiled = self._compiled.get(dialect.name)
+        if compiled is None:
+            compiled = Compiled(self.statement, self._set_columns, dialect)
+            self._compiled[dialect.name] = compiled
+        return compiled
+
+
+def _to_driver(stored: TypeEngine[Any], dialect: Dialect) -> _Converter | None:
+    return stored.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _from_driver(stored: TypeEngine[Any], dialect: Dialect) -> _Converter | None:
+    return stored.dialect_impl(dialect).result_processor(dialect, None)

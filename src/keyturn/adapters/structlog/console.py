@@ -1,0 +1,47 @@
+"""Lines for a person at a terminal, through structlog; imported where somebody reads them."""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import EventDict, ExcInfo, Processor
+
+from keyturn.adapters.structlog.configuration import told_exception
+
+
+def _without_colours(_logger: object, _method: str, event: EventDict) -> EventDict:
+    # uvicorn adds its message once more, with escape codes for a terminal.
+    event.pop("color_message", None)
+    return event
+
+
+_BEFORE_RENDERING: tuple[Processor, ...] = (
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.ExtraAdder(),
+    _without_colours,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+)
+
+
+def console_formatter() -> logging.Formatter:
+    """Return what makes lines that a person reads."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_BEFORE_RENDERING,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _tell_exception,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+    )
+
+
+def _tell_exception(_logger: object, _method: str, event: EventDict) -> EventDict:
+    found: ExcInfo | BaseException | bool | None = event.pop("exc_info", None)
+    if found is True:
+        found = sys.exc_info()[1]
+    if isinstance(found, tuple):
+        found = found[1]
+    if isinstance(found, BaseException):
+        event["exception"] = told_exception(found)
+    return event

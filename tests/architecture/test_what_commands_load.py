@@ -1,0 +1,79 @@
+"""A command loads what it needs: who asks for a setting waits for no web framework."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_RUN = """
+import atexit, sys
+atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr))
+sys.argv = ["keyturn", *sys.argv[1:]]
+from keyturn.main import run_command_line
+run_command_line()
+"""
+
+_SERVE = """
+import sys
+from keyturn.main import create_app
+create_app()
+print(*sorted(sys.modules), file=sys.stderr)
+"""
+
+Load = Callable[..., set[str]]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Runs a program with arguments, and returns the packages that it has loaded."""
+
+    def load(program: str, *arguments: str) -> set[str]:
+        source = Path(__file__).parents[2] / "src"
+        environment = os.environ | {"KEYTURN_DATA_DIR": str(tmp_path), "PYTHONPATH": str(source)}
+        run = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return {name.partition(".")[0] for name in run.stderr.split()}
+
+    return load
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("version",), ("config",), ("clients", "list"), ("keys", "--help")]
+)
+def test_a_command_that_only_tells_loads_nothing_that_serves(
+    arguments: tuple[str, ...], load: Load
+) -> None:
+    loaded = load(_RUN, *arguments)
+    assert "keyturn" in loaded
+    assert not loaded & {
+        "alembic", "argon2", "cryptography", "dependency_injector", "fastapi", "httpx", "jwt",
+        "limits", "prometheus_client", "redis", "sqlalchemy", "starlette", "structlog", "uvicorn", "zxcvbn",
+    }  # fmt: skip
+
+
+def test_the_keys_are_looked_after_with_what_signs_alone(load: Load) -> None:
+    load(_SERVE)
+    loaded = load(_RUN, "keys", "list")
+    assert "cryptography" in loaded
+    assert not loaded & {
+        "alembic", "argon2", "dependency_injector", "fastapi", "httpx", "prometheus_client",
+        "redis", "sqlalchemy", "starlette", "structlog", "uvicorn", "zxcvbn",
+    }  # fmt: skip
+
+
+def test_a_service_loads_nothing_that_it_may_never_need(load: Load) -> None:
+    loaded = load(_SERVE)
+    assert "fastapi" in loaded
+    assert not loaded & {
+        "aiosmtplib", "alembic", "asyncpg", "httpx", "jinja2", "redis", "rich",
+        "structlog", "ua_parser", "zxcvbn",
+    }  # fmt: skip
