@@ -17,7 +17,11 @@ from keyturn.adapters.console.mailer import ConsoleMailer
 from keyturn.adapters.jinja2.letters import JinjaLetterWriter
 from keyturn.adapters.limits.throttle import DEFAULT_RATES, LimitsThrottle, Rates
 from keyturn.adapters.memory.throttle import Unthrottled
-from keyturn.adapters.prometheus.counting import CountingRotateRefresh, CountingUnitOfWork
+from keyturn.adapters.prometheus.counting import (
+    CountingMailer,
+    CountingRotateRefresh,
+    CountingUnitOfWork,
+)
 from keyturn.adapters.prometheus.metrics import PrometheusMetrics
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.followed_keys import FollowedKeys
@@ -381,7 +385,7 @@ class Container(containers.DeclarativeContainer):
         mail_queue,
         unit_of_work.provider,
         letter_writer,
-        mailer,
+        providers.Singleton(CountingMailer, mailer, metrics.provided.count_mail),
         clock,
         ids,
         one_time_token_policy,

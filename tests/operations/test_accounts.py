@@ -87,8 +87,17 @@ def test_somebody_verifies_forgets_and_resets_and_old_sessions_die(
         now = {**PERSON, "password": NEW_PASSWORD}
         assert service.call("POST", "/v1/auth/login", body=now).status_code == 200
         eventually(lambda: len(mail_sink.about("Your password at keyturn was changed")) == 1)
+        # Counted once the mail server has said that it took it.
+        eventually(lambda: mails_counted(service) == len(mail_sink.mails) == 4)
         assert {mail["To"] for mail in mail_sink.mails} == {PERSON["email"]}
     # Whatever is in a mail is in no log.
     log = (tmp_path / "stderr.txt").read_text()
     for secret in (reset, verification["token"], NEW_PASSWORD):
         assert secret not in log
+
+
+def mails_counted(service: Api) -> float:
+    """How many mails the service says that it has sent, by whichever worker."""
+    page = service.call("GET", "/metrics").text
+    found = re.search(r'^keyturn_mails_total\{result="sent"\} (\S+)$', page, re.MULTILINE)
+    return float(found[1]) if found else 0

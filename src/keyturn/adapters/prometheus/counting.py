@@ -4,8 +4,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from keyturn.domain.errors import MailRefused, MailUnavailable
 from keyturn.domain.events import AuditEvent
 from keyturn.domain.ids import EventId
+from keyturn.domain.mail import Mail
+from keyturn.ports.mail import Mailer
 from keyturn.ports.persistence import (
     AuditFilter,
     AuditTrail,
@@ -104,6 +107,27 @@ class CountingRotateRefresh(RotateRefresh):
         result = await self._inner.execute(command)
         self._count(result.outcome)
         return result
+
+
+class CountingMailer(Mailer):
+    """Another mailer, whose mails are counted by what became of them."""
+
+    def __init__(self, inner: Mailer, count: Callable[[str], None]) -> None:
+        """Send by `inner`, and tell `count`: `sent`, `refused` for good, or `unavailable`."""
+        self._inner = inner
+        self._count = count
+
+    async def send(self, mail: Mail) -> None:
+        """Send, and count."""
+        try:
+            await self._inner.send(mail)
+        except MailRefused:
+            self._count("refused")
+            raise
+        except MailUnavailable:
+            self._count("unavailable")
+            raise
+        self._count("sent")
 
 
 class _WatchedTrail(AuditTrail):

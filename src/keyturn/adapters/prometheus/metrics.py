@@ -74,6 +74,12 @@ class PrometheusMetrics:
         )
         # With its labels bound once, a request is counted in half the time.
         self._bound: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._mails = Counter(
+            "keyturn_mails",
+            "Mails for the mail server: sent, refused for good, or unavailable (tried again).",
+            ("result",),
+            registry=registry,
+        )
         self._hashes = Gauge(
             "keyturn_password_hashes",
             "Password hashes running, and waiting for a thread.",
@@ -121,6 +127,10 @@ class PrometheusMetrics:
     def count_refresh(self, outcome: RefreshOutcome) -> None:
         """Count a refresh that gave tokens."""
         self._refreshes.labels(outcome.value).inc()
+
+    def count_mail(self, result: str) -> None:
+        """Count a mail that the mail server was to take."""
+        self._mails.labels(result).inc()
 
     async def read_gauges(self) -> None:
         """Write down what changes by itself, so that other workers can tell it too."""
