@@ -177,9 +177,10 @@ def _measure(
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, DidNotWork):
-        return str(error)
-    return "".join(traceback.format_exception(error))[-1000:]
+    told = str(error)
+    if not isinstance(error, DidNotWork):
+        told = "".join(traceback.format_exception(error))[-1000:]
+    return told.replace(f"{ROOT}/", "")
 
 
 def _draw(output: Path, results: Results) -> None:
@@ -211,7 +212,7 @@ def _choose(given: argparse.Namespace) -> Choice:
             works.append((work, levels))
     peers = given.peers or (QUICK_SUBJECTS if given.quick else SUBJECTS)
     rounds = given.rounds or (3 if given.quick else 5)
-    seconds = given.seconds or (1.5 if given.quick else 3.0)
+    seconds = given.seconds or (1.5 if given.quick else 2.5)
     return Choice(works, frozenset(peers), rounds, seconds)
 
 

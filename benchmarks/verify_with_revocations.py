@@ -1,6 +1,6 @@
 """How much the revocation list costs `/v1/auth/verify`: with it and without it, in one run.
 
-    python benchmarks/verify_with_revocations.py [rounds] [requests per round]
+    python -m benchmarks.verify_with_revocations [rounds] [requests per round]
 
 Both apps are the whole service in this process, called as ASGI without a network between, which
 makes the difference look larger than a client would see it. Rounds alternate and count processor

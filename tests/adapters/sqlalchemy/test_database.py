@@ -3,7 +3,7 @@
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -239,16 +239,39 @@ async def test_a_write_whose_connection_is_lost_is_unavailable_and_the_next_one_
             uow.families.save(rotate(family))
             await uow.commit()
 
-    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    with suppress(StoreUnavailable):
-        async with held(other):
-            saving = asyncio.create_task(save())
-            while not (await operator.fetch(waiting, {}))[0][0]:
-                assert not saving.done()
-            await _cut_all_others_off(operator)
-            with pytest.raises(StoreUnavailable):
-                await saving
+    # While the lock is held, so that nothing can have been committed.
+    cut = text(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    async with held(other):
+        saving = asyncio.create_task(save())
+        while not await operator.fetch(cut, {}):
+            assert not saving.done()
+        with pytest.raises(StoreUnavailable):
+            await saving
     await save()
+
+
+async def test_a_change_of_the_schema_is_survived_by_open_connections(
+    postgres_url: str, open_database: Callable[[str], Database]
+) -> None:
+    database, operator = Database(postgres_url, pool_size=1), open_database(postgres_url)
+    user = make_user()
+    family = make_family(user)
+    altered = text("ALTER TABLE refresh_tokens ALTER COLUMN user_agent TYPE varchar(500)")
+    await _add(database, user)
+    async with SqlUnitOfWork(database) as uow:
+        uow.families.add(family)
+        await uow.commit()
+    for _ in range(2):
+        async with SqlUnitOfWork(database) as uow:
+            assert await uow.families.get_with_user(family.id) == (family, user)
+            family = rotate(family)
+            uow.families.save(family)
+            await uow.commit()
+        await operator.read(lambda connection: connection.execute(altered))
+    await database.dispose()
 
 
 async def test_a_full_disk_is_unavailable_for_all_who_wait(sqlite: Database) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
@@ -54,7 +55,7 @@ LayWire = Callable[[Callable[[], Awaitable[object]]], Awaitable[Wire]]
 async def test_an_entry_whose_commit_was_overtaken_is_not_skipped(postgres: Database) -> None:
     revocations = SqlRevocationList(postgres)
     slow, fast = make_revocation(1), make_revocation(2)
-    async with postgres._engine.connect() as connection:
+    async with AsyncEngine(postgres._engine).connect() as connection:
         holder = await connection.execution_options(isolation_level="READ COMMITTED")
         await holder.run_sync(insert_revocations, [slow])
         await revoke(postgres, fast)
@@ -76,7 +77,7 @@ async def test_an_entry_is_not_skipped_that_was_begun_before_an_older_one_was_co
     cursor = (await revocations.read(None)).cursor
     entries = [make_revocation(number) for number in range(3)]
     seen: set[Revocation] = set()
-    connections = [await postgres._engine.connect() for _ in entries]
+    connections = [await AsyncEngine(postgres._engine).connect() for _ in entries]
     for connection, entry in zip(connections, entries, strict=True):
         holder = await connection.execution_options(isolation_level="READ COMMITTED")
         await holder.run_sync(insert_revocations, [entry])
@@ -94,7 +95,7 @@ async def test_a_transaction_that_is_rolled_back_holds_the_cursor_no_longer(
     postgres: Database,
 ) -> None:
     revocations = SqlRevocationList(postgres)
-    async with postgres._engine.connect() as connection:
+    async with AsyncEngine(postgres._engine).connect() as connection:
         holder = await connection.execution_options(isolation_level="READ COMMITTED")
         await holder.run_sync(insert_revocations, [make_revocation(1)])
         await revoke(postgres, make_revocation(2))
@@ -144,7 +145,7 @@ async def test_who_is_given_a_role_while_it_changes_loses_older_tokens_too(
             uow.users.raise_epochs(ADMIN_ROLE.name, NOW, NOW + HOUR)
             await uow.commit()
 
-    async with postgres._engine.connect() as connection:
+    async with AsyncEngine(postgres._engine).connect() as connection:
         giver = await connection.execution_options(isolation_level="READ COMMITTED")
         await giver.execute(user_roles.insert().values(user_id=user.id, role=ADMIN_ROLE.name))
         task = asyncio.create_task(raise_epochs())
@@ -168,7 +169,7 @@ async def test_a_role_that_ends_while_it_is_given_is_not_found(postgres: Databas
             uow.users.save(user.with_roles(frozenset({ADMIN_ROLE}), NOW))
             await uow.commit()
 
-    async with postgres._engine.connect() as connection:
+    async with AsyncEngine(postgres._engine).connect() as connection:
         remover = await connection.execution_options(isolation_level="READ COMMITTED")
         await remover.execute(roles.delete().where(roles.c.name == ADMIN_ROLE.name))
         task = asyncio.create_task(promote())
@@ -185,7 +186,7 @@ async def test_a_purge_waits_for_nobody(postgres: Database) -> None:
         await uow.commit()
     housekeeping = SqlHousekeeping(postgres)
     late = NOW + HOUR
-    async with postgres._engine.connect() as connection:
+    async with AsyncEngine(postgres._engine).connect() as connection:
         holder = await connection.execution_options(isolation_level="READ COMMITTED")
         held = audit_events.update().where(audit_events.c.id == make_event(0).id)
         await holder.execute(held.values(ip="::1"))

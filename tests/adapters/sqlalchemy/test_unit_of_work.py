@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 import keyturn
 from keyturn.adapters.sqlalchemy.database import Database
@@ -252,7 +253,7 @@ async def test_a_commit_that_is_cancelled_while_it_waits_for_a_lock_lets_go(
         while bool((await postgres.fetch(waiting, {}))[0][0]) is not for_a_lock:
             pass
 
-    async with postgres._engine.connect() as connection:
+    async with AsyncEngine(postgres._engine).connect() as connection:
         holder = await connection.execution_options(isolation_level="READ COMMITTED")
         await holder.execute(refresh_tokens.update().values(ip="::1"))
         task = asyncio.create_task(rotate_it())

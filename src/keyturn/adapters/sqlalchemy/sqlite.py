@@ -328,8 +328,10 @@ def _driver(connection: Connection) -> sqlite3.Connection:
 
 
 def _close(connection: Connection) -> None:
-    with suppress(sqlite3.Error):
+    # Whatever is wrong with it, the next one is another.
+    with suppress(Exception):
         # SQLite ends no transaction for as long as somebody, a traceback for example, holds one
         # of its statements: nobody could write.
         _driver(connection).rollback()
-    connection.close()
+    with suppress(Exception):
+        connection.close()
