@@ -180,6 +180,7 @@ def test_an_address_is_verified_and_a_password_reset_by_following_the_links(
         type_when_shown(browser, eventually, "too short")
         press_when_shown(browser, eventually)
         eventually(lambda: "at least 15 characters" in str(browser.run(RESULT)))
+        assert browser.run("document.activeElement.getAttribute('aria-invalid')") == "true"
         type_when_shown(browser, eventually, NEW_PASSWORD)
         press_when_shown(browser, eventually)
         eventually(lambda: "password is set" in str(browser.run(RESULT)))

@@ -12,17 +12,12 @@ function tell(text, kind) {
   result.className = kind;
 }
 
-async function reasonOf(answer) {
-  try {
-    const problem = await answer.json();
-    if (answer.status === 429) {
-      const minutes = Math.ceil(Number(answer.headers.get("Retry-After")) / 60);
-      return `Too many attempts. Try again in ${minutes} ${minutes === 1 ? "minute" : "minutes"}.`;
-    }
-    return problem.detail || "Something went wrong. Try again later.";
-  } catch {
-    return "Something went wrong. Try again later.";
+function reasonOf(answer, problem) {
+  if (answer.status === 429) {
+    const minutes = Math.ceil(Number(answer.headers.get("Retry-After")) / 60);
+    return `Too many attempts. Try again in ${minutes} ${minutes === 1 ? "minute" : "minutes"}.`;
   }
+  return problem.detail || "Something went wrong. Try again later.";
 }
 
 async function submit() {
@@ -37,8 +32,10 @@ async function submit() {
     tell(result.dataset.done, "good");
     return;
   }
-  tell(await reasonOf(answer), "bad");
-  if (password) {
+  // What stands between may answer with something else than JSON.
+  const problem = await answer.json().catch(() => ({}));
+  tell(reasonOf(answer, problem), "bad");
+  if (problem.errors?.some((error) => error.field === "new_password")) {
     password.setAttribute("aria-invalid", "true");
     password.focus();
   }
@@ -47,6 +44,7 @@ async function submit() {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   button.disabled = true;
+  password?.removeAttribute("aria-invalid");
   tell("One moment…", "");
   try {
     await submit();
