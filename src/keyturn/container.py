@@ -175,7 +175,7 @@ def _throttle(settings: Settings, windows: Storage) -> Throttle:
     """Return who counts attempts, or lets everybody try as often as they like."""
     if settings.throttle == "off":
         return Unthrottled()
-    rates = {
+    rates = dict(DEFAULT_RATES) | {
         action: replace(DEFAULT_RATES[action], per_source=Rates.parse(text).per_source)
         for action, text in settings.throttle_rates().items()
     }
@@ -291,6 +291,7 @@ class Container(containers.DeclarativeContainer):
         unit_of_work.provider,
         hasher,
         clock,
+        ids,
         password_policy,
         login_policy,
         throttle,
@@ -389,9 +390,10 @@ class Container(containers.DeclarativeContainer):
         clock,
         ids,
         one_time_token_policy,
+        throttle,
         providers.Object(log_failed_mail),
     )
-    export_account = providers.Singleton(ExportAccount, unit_of_work.provider, clock, ids)
+    export_account = providers.Singleton(ExportAccount, unit_of_work.provider, clock, ids, throttle)
     delete_account = providers.Singleton(
         DeleteAccount,
         unit_of_work.provider,

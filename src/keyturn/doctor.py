@@ -75,6 +75,13 @@ def _doubts(settings: Settings) -> Iterator[str]:
         yield "KEYTURN_MAIL is console: nobody gets a mail, and its links stand in the output"
     if settings.issuer.startswith("https:") and settings.throttle == "off":
         yield "KEYTURN_THROTTLE is off: only waits after wrong passwords slow down guessing"
+    if settings.issuer.startswith("https:") and not settings.trusted_proxies:
+        yield "KEYTURN_TRUSTED_PROXIES is empty: all that comes through a proxy is one source"
+    if settings.issuer.startswith("https:") and not settings.require_verified_email:
+        yield (
+            "KEYTURN_REQUIRE_VERIFIED_EMAIL is off: who registers an address and logs in learns "
+            "whether it was free"
+        )
     if any(ip_network(address).prefixlen == 0 for address in settings.trusted_proxies):
         yield "KEYTURN_TRUSTED_PROXIES holds every address: anybody may claim another's"
 

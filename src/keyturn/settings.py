@@ -244,8 +244,8 @@ class Settings(BaseSettings):
     )
     deletion_grace: Duration = Field(
         default=timedelta(days=14),
-        ge=timedelta(0),
-        description="how long a user who asked to be deleted can take it back; 0 for not at all",
+        ge=timedelta(days=1),
+        description="how long a user who asked to be deleted can take it back",
     )
     password_grant: bool = Field(
         default=True, description="whether /oauth/token takes grant_type=password"
@@ -479,7 +479,14 @@ class Settings(BaseSettings):
 
     def throttle_rates(self) -> dict[ThrottledAction, str]:
         """Return how often one source may try what, in the notation of the library limits."""
-        return {action: getattr(self, f"throttle_{action}") for action in ThrottledAction}
+        return {
+            ThrottledAction.LOGIN: self.throttle_login,
+            ThrottledAction.REGISTER: self.throttle_register,
+            ThrottledAction.RESET: self.throttle_reset,
+            ThrottledAction.VERIFY: self.throttle_verify,
+            ThrottledAction.REFRESH: self.throttle_refresh,
+            ThrottledAction.STRENGTH: self.throttle_strength,
+        }
 
     @property
     def used_verify_email_url(self) -> str:

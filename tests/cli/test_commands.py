@@ -244,7 +244,10 @@ def test_doctor_warns_of_mails_that_only_the_terminal_gets(
     keyturn: Run, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("KEYTURN_ISSUER", "https://auth.example.com")
-    assert "KEYTURN_MAIL is console" in keyturn("doctor").out
+    doubts = keyturn("doctor").out
+    assert "KEYTURN_MAIL is console" in doubts
+    assert "KEYTURN_TRUSTED_PROXIES is empty" in doubts
+    assert "KEYTURN_REQUIRE_VERIFIED_EMAIL is off" in doubts
     environment.setenv("KEYTURN_THROTTLE", "off")
     assert "KEYTURN_THROTTLE is off" in keyturn("doctor").out
 

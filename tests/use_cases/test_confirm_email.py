@@ -1,7 +1,11 @@
 """Somebody follows the link that shows that an address is theirs."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
+from keyturn.adapters.memory.throttle import Unthrottled
 from keyturn.domain.errors import (
     EmailTaken,
     InvalidCredentials,
@@ -10,18 +14,21 @@ from keyturn.domain.errors import (
     TooManyAttempts,
     WrongCurrentPassword,
 )
-from keyturn.domain.events import AuditEventType, LoginFailure
+from keyturn.domain.events import AuditEventType, LoginFailure, Origin
 from keyturn.domain.login_policy import LoginPolicy
 from keyturn.domain.mail import MailKind
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import UserStatus
+from keyturn.ports.throttling import ThrottledAction
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.change_password import ChangePasswordCommand
 from keyturn.use_cases.confirm_email import ConfirmEmailCommand
+from keyturn.use_cases.login_user import LoginUserCommand
 from keyturn.use_cases.request_email_change import RequestEmailChangeCommand
 from keyturn.use_cases.request_email_verification import RequestEmailVerificationCommand
 
 NEW = "ada@new.example.com"
+HOME = Origin("203.0.113.7")
 NEW_PASSWORD = Secret("a wholly different passphrase")
 
 
@@ -135,19 +142,27 @@ async def test_a_change_of_address_needs_the_password(keyturn: InMemoryKeyturn) 
     assert keyturn.store.users[user.id].failed_logins == 1
 
 
-async def test_guesses_of_the_current_password_end_where_logins_do(
+async def test_guesses_with_a_stolen_token_end_where_those_of_strangers_do(
     keyturn: InMemoryKeyturn,
 ) -> None:
     await keyturn.register()
-    tokens = await keyturn.login()
-    command = RequestEmailChangeCommand(
+    tokens = await keyturn.login_user.execute(LoginUserCommand(ADA, PASSWORD, origin=HOME))
+    wrong = RequestEmailChangeCommand(
         tokens.user_id, tokens.session_id, Secret("a guess of a thief"), NEW
     )
-    for _ in range(keyturn.login_policy.max_failures):
-        with pytest.raises(WrongCurrentPassword):
-            await keyturn.request_email_change.execute(command)
-    with pytest.raises(TooManyAttempts):
-        await keyturn.request_email_change.execute(command)
+    right = replace(wrong, current_password=PASSWORD)
+    guesses = (keyturn.request_email_change.execute(wrong) for _ in range(500))
+    results = await asyncio.gather(
+        *guesses, keyturn.request_email_change.execute(right), return_exceptions=True
+    )
+    assert {type(result) for result in results} == {WrongCurrentPassword}
+    with pytest.raises(WrongCurrentPassword):
+        await keyturn.request_email_change.execute(right)
+    kinds = [mail.kind for mail in keyturn.store.mails.values()]
+    assert kinds.count(MailKind.LOGIN_BLOCKED) == 1
+    # The owner's own device goes on as ever, and so does the change after a login there.
+    await keyturn.login_user.execute(LoginUserCommand(ADA, PASSWORD, origin=HOME))
+    await keyturn.request_email_change.execute(right)
 
 
 async def test_what_cannot_be_an_address_is_refused(keyturn: InMemoryKeyturn) -> None:
@@ -208,3 +223,32 @@ async def test_an_old_link_that_verifies_is_void_after_a_change_of_address(
     await confirm(keyturn, await keyturn.token_of_next_mail())
     with pytest.raises(InvalidOneTimeToken):
         await confirm(keyturn, old)
+
+
+async def test_a_login_that_waits_for_a_verified_address_fills_nobodys_mailbox() -> None:
+    class Exhausted(Unthrottled):
+        async def admit(
+            self, action: ThrottledAction, *, source: str | None, account: str | None = None
+        ) -> None:
+            if (action, source, account) == (ThrottledAction.VERIFY, None, ADA):
+                raise TooManyAttempts(60)
+
+    keyturn = InMemoryKeyturn(
+        login_policy=LoginPolicy(requires_verified_email=True), throttle=Exhausted()
+    )
+    await keyturn.register()
+    keyturn.store.mails.clear()
+    with pytest.raises(InvalidCredentials):
+        await keyturn.login()
+    assert keyturn.store.mails == {}
+
+
+async def test_a_disabled_users_links_are_void_when_the_user_is_enabled_again(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    user = await keyturn.register()
+    token = await keyturn.token_of_next_mail()
+    await keyturn.set_status(user, UserStatus.DISABLED)
+    await keyturn.set_status(user, UserStatus.ACTIVE)
+    with pytest.raises(InvalidOneTimeToken):
+        await confirm(keyturn, token)

@@ -4,13 +4,24 @@ import asyncio
 
 import pytest
 
-from keyturn.domain.errors import MailRefused, MailUnavailable
-from keyturn.domain.mail import MAX_ATTEMPTS_TO_SEND, Mail
+from keyturn.adapters.memory.throttle import Unthrottled
+from keyturn.domain.errors import (
+    InvalidRefreshToken,
+    MailRefused,
+    MailUnavailable,
+    TooManyAttempts,
+)
+from keyturn.domain.mail import MAX_ATTEMPTS_TO_SEND, Mail, MailKind
 from keyturn.domain.secret import Secret
 from keyturn.ports.mail import Mailer
-from keyturn.testing.in_memory import ADA, InMemoryKeyturn
+from keyturn.ports.throttling import ThrottledAction
+from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
+from keyturn.use_cases.change_password import ChangePasswordCommand
 from keyturn.use_cases.confirm_email import ConfirmEmailCommand
 from keyturn.use_cases.deliver_mail import BATCH, CLAIMED_FOR
+from keyturn.use_cases.register_user import RegisterUserCommand
+from keyturn.use_cases.request_email_verification import RequestEmailVerificationCommand
+from keyturn.use_cases.reset_password import ResetPasswordCommand
 
 
 class BrokenMailer(Mailer):
@@ -112,3 +123,80 @@ async def test_each_attempt_has_a_link_of_its_own_that_works() -> None:
     [mail] = mailer.sent
     await keyturn.confirm_email.execute(ConfirmEmailCommand(Secret(mail.text)))
     assert keyturn.store.users[user.id].email_verified_at is not None
+
+
+async def test_a_mail_that_fails_in_a_way_nobody_thought_of_keeps_back_no_other_and_dies() -> None:
+    class Poisoned(BrokenMailer):
+        async def send(self, mail: Mail) -> None:
+            if mail.to == ADA:
+                raise RuntimeError(mail.to)
+            self.sent.append(mail)
+
+    mailer = Poisoned()
+    keyturn = InMemoryKeyturn(mailer=mailer)
+    await keyturn.register()
+    await keyturn.register("bob@example.com")
+    for _ in range(MAX_ATTEMPTS_TO_SEND):
+        await keyturn.deliver_mail.execute()
+        keyturn.advance(hours=1)
+    assert [mail.to for mail in mailer.sent] == ["bob@example.com"]
+    [dead] = keyturn.store.mails.values()
+    assert (dead.failure, dead.dead_at is not None) == ("RuntimeError", True)
+
+
+async def test_a_mail_that_kills_each_worker_is_given_up_in_the_end() -> None:
+    mailer = BrokenMailer()
+    mailer.error = asyncio.CancelledError()
+    keyturn = InMemoryKeyturn(mailer=mailer)
+    await keyturn.register()
+    for _ in range(MAX_ATTEMPTS_TO_SEND):
+        with pytest.raises(asyncio.CancelledError):
+            await keyturn.deliver_mail.execute()
+        keyturn.clock.advance(CLAIMED_FOR)
+    await keyturn.deliver_mail.execute()
+    [dead] = keyturn.store.mails.values()
+    assert dead.dead_at is not None
+
+
+async def test_an_address_that_nobody_has_verified_is_not_filled_with_notices() -> None:
+    class Exhausted(Unthrottled):
+        async def admit(
+            self, action: ThrottledAction, *, source: str | None, account: str | None = None
+        ) -> None:
+            if (action, account) == (ThrottledAction.NOTICE, ADA):
+                raise TooManyAttempts(60)
+
+    keyturn = InMemoryKeyturn(throttle=Exhausted())
+    user = await keyturn.register()
+    await keyturn.deliver_mail.execute()
+    keyturn.sent_mails.clear()
+
+    async def change_password() -> None:
+        tokens = await keyturn.login()
+        await keyturn.change_password.execute(
+            ChangePasswordCommand(user.id, tokens.session_id, PASSWORD, PASSWORD)
+        )
+
+    await change_password()
+    await keyturn.deliver_mail.execute()
+    assert keyturn.sent_mails == []
+    await keyturn.request_email_verification.execute(RequestEmailVerificationCommand(ADA))
+    await keyturn.confirm_email.execute(ConfirmEmailCommand(await keyturn.token_of_next_mail()))
+    await change_password()
+    await keyturn.deliver_mail.execute()
+    assert keyturn.sent_mails[-1].subject == MailKind.PASSWORD_CHANGED
+
+
+async def test_the_owner_of_an_address_that_a_stranger_registered_first_gets_a_link_to_take_it(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    await keyturn.register()
+    thief = await keyturn.login()
+    await keyturn.deliver_mail.execute()
+    owner = Secret("the password of the owner")
+    await keyturn.register_user.execute(RegisterUserCommand(ADA, owner, hides_taken_address=True))
+    link = await keyturn.token_of_next_mail()
+    await keyturn.reset_password.execute(ResetPasswordCommand(link, owner))
+    await keyturn.login(password=owner)
+    with pytest.raises(InvalidRefreshToken):
+        await keyturn.refresh(thief.refresh_token)

@@ -104,6 +104,32 @@ async def test_guessing_from_elsewhere_locks_nobody_out_of_a_known_device(
     assert failures(keyturn) == 0
 
 
+async def test_guessing_from_many_places_at_once_locks_nobody_out_of_a_known_device(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    await keyturn.register()
+    await log_in(keyturn, origin=HOME)
+    for _ in range(3):
+        keyturn.advance(minutes=15)
+        await asyncio.gather(
+            *(log_in(keyturn, WRONG, Origin(f"198.51.100.{n}")) for n in range(66)),
+            return_exceptions=True,
+        )
+    assert failures(keyturn) == keyturn.login_policy.failures_from_anywhere
+    kinds = [mail.kind for mail in keyturn.store.mails.values()]
+    assert kinds.count(MailKind.LOGIN_BLOCKED) == 1
+    await log_in(keyturn, origin=HOME)
+
+
+async def test_where_a_thief_was_thrown_out_is_no_known_device(keyturn: InMemoryKeyturn) -> None:
+    await keyturn.register()
+    await log_in(keyturn, origin=ATTACKER)
+    token = await keyturn.forget_password()
+    await keyturn.reset_password.execute(ResetPasswordCommand(token, NEW))
+    await guess(keyturn, 20)
+    assert failures(keyturn) == 6
+
+
 async def test_a_device_is_known_by_its_ipv6_site_and_for_a_month_after_its_session(
     keyturn: InMemoryKeyturn,
 ) -> None:

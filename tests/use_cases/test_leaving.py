@@ -17,12 +17,13 @@ from keyturn.domain.mail import MailKind
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import User, UserStatus
+from keyturn.testing.builders import make_event
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.change_user import ChangeUserCommand
 from keyturn.use_cases.define_role import DefineRoleCommand
 from keyturn.use_cases.delete_account import DeleteAccountCommand
 from keyturn.use_cases.erase_user import EraseUserCommand
-from keyturn.use_cases.export_account import ExportAccountCommand
+from keyturn.use_cases.export_account import MAX_EVENTS, ExportAccountCommand
 from keyturn.use_cases.login_user import LoginUserCommand
 from keyturn.use_cases.register_user import RegisterUserCommand
 from keyturn.use_cases.token_pair import TokenPair
@@ -259,3 +260,19 @@ async def test_a_disabled_user_exports_nothing(keyturn: InMemoryKeyturn) -> None
     await keyturn.set_status(user, UserStatus.DISABLED)
     with pytest.raises(InvalidAccessToken):
         await keyturn.export_account.execute(ExportAccountCommand(user.id, tokens.session_id))
+
+
+async def test_an_export_holds_the_latest_events_and_says_if_there_are_others(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    user = await keyturn.register()
+    tokens = await log_in(keyturn)
+    for number in range(MAX_EVENTS):
+        event = make_event(number, subject=user.id)
+        keyturn.store.audit_events[event.id] = event
+    command = ExportAccountCommand(user.id, tokens.session_id, HOME)
+    export = await keyturn.export_account.execute(command)
+    assert (len(export.events), export.has_all_events) == (MAX_EVENTS, False)
+    assert [event.id for event in export.events] == sorted(
+        (event.id for event in export.events), reverse=True
+    )

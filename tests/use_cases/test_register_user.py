@@ -17,6 +17,7 @@ from keyturn.domain.secret import Secret
 from keyturn.domain.user import USER_ROLE, UserStatus
 from keyturn.testing.doubles import FixedBlocklist, PlainPasswordHasher
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
+from keyturn.use_cases.confirm_email import ConfirmEmailCommand
 from keyturn.use_cases.register_user import RegisterUserCommand
 
 
@@ -144,7 +145,7 @@ async def test_a_mail_to_the_owner_names_nobody_who_used_the_address(
     keyturn: InMemoryKeyturn,
 ) -> None:
     await keyturn.register()
-    await keyturn.deliver_mail.execute()
+    await keyturn.confirm_email.execute(ConfirmEmailCommand(await keyturn.token_of_next_mail()))
     await keyturn.register_user.execute(
         RegisterUserCommand(ADA, PASSWORD, "Click https://evil.example", hides_taken_address=True)
     )

@@ -9,8 +9,8 @@ from keyturn.domain.ids import MailId, UserId
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import User
 
-MAX_ATTEMPTS_TO_SEND = 10
-"""After so many failures a mail is dead, until an operator retries it."""
+MAX_ATTEMPTS_TO_SEND = 30
+"""After so many failures, which takes a day, a mail is dead until an operator retries it."""
 
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=1)

@@ -81,8 +81,8 @@ class User:
         epoch: raised by each change after which older access tokens must die.
         version: raised by each change; a save of a version that is not the next one is stale.
         email_verified_at: when somebody who reads mail to this address said so, None for never.
-        credentials_version: raised by each change of the password or the address; a one-time
-            token that was made for another one is void.
+        credentials_version: raised by each change of the password, the address or the status; a
+            one-time token that was made for another one is void.
         failed_logins: wrong passwords since the last right one, from anywhere.
         last_failed_login_at: when the last of them was given.
         deletion_due_at: when the user is erased, None for never.
@@ -148,8 +148,15 @@ class User:
             version=self.version + 1,
         )
 
-    def failed_to_log_in(self, at: datetime) -> "User":
-        """Return the next version after a wrong password; a login under way starts again."""
+    def failed_to_log_in(self, at: datetime, *, at_most: int) -> "User":
+        """Return the next version after a wrong password; a login under way starts again.
+
+        Args:
+            at: when.
+            at_most: so many count; one beyond them changes nothing but the version.
+        """
+        if self.failed_logins >= at_most:
+            return replace(self, version=self.version + 1)
         return replace(
             self,
             failed_logins=self.failed_logins + 1,
@@ -216,6 +223,7 @@ class User:
             self,
             status=status,
             deletion_due_at=None if status is UserStatus.ACTIVE else self.deletion_due_at,
+            credentials_version=self.credentials_version + (status is not self.status),
             display_name=display_name,
             epoch=self.epoch + (status is not self.status),
             version=self.version + 1,
@@ -227,6 +235,13 @@ class User:
         return replace(
             self, roles=roles, epoch=self.epoch + 1, version=self.version + 1, updated_at=at
         )
+
+    def confirmed(self) -> "User":
+        """Return the next version after the password was said again, which changes nothing else.
+
+        The version moves, so that it can't overtake a wrong password that was noted before.
+        """
+        return replace(self, version=self.version + 1)
 
     def logged_out_elsewhere(self) -> "User":
         """Return the next version that makes a login that read the one before start again."""

@@ -92,10 +92,13 @@ class UserRepository(Protocol):
         """
 
     @abstractmethod
-    def note_failed_login(self, user_id: UserId, at: datetime) -> None:
-        """Stage `user.failed_to_log_in(at)` of the user as stored at the commit.
+    def note_failed_login(
+        self, user_id: UserId, at: datetime, *, at_most: int, when_reached: QueuedMail
+    ) -> None:
+        """Stage `user.failed_to_log_in(at, at_most=at_most)` of the user as stored at the commit.
 
         It looks at no version, so that none of many at once is lost; an unknown user is no error.
+        The one commit by which the count reaches `at_most` puts `when_reached` into the outbox.
         """
 
     @abstractmethod

@@ -14,6 +14,8 @@ class ThrottledAction(StrEnum):
     VERIFY = "verify"
     REFRESH = "refresh"
     STRENGTH = "strength"
+    EXPORT = "export"
+    NOTICE = "notice"
 
 
 class Throttle(Protocol):

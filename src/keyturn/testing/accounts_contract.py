@@ -29,6 +29,7 @@ from keyturn.testing.steps import HOUR, NOW, RACERS, ROGUE, TICK, Stage, commit,
 
 DUE = NOW.replace(month=7)
 GUESSES = 50
+MANY = 100
 ADMINS = frozenset({USER_ROLE, ADMIN_ROLE})
 
 ORIGIN = Origin("::1", ROGUE, "request-1")
@@ -57,7 +58,9 @@ class AccountsContract:
             pytest.param(lambda user: user.with_verified_email(NOW), id="verified"),
             pytest.param(lambda user: user.with_email("Zoë@example.org", NOW), id="other address"),
             pytest.param(lambda user: user.with_reset_password("hash", NOW), id="reset"),
-            pytest.param(lambda user: user.failed_to_log_in(NOW), id="wrong password"),
+            pytest.param(
+                lambda user: user.failed_to_log_in(NOW, at_most=MANY), id="wrong password"
+            ),
             pytest.param(lambda user: user.leaving(NOW, due=DUE), id="leaving"),
             pytest.param(
                 lambda user: user.leaving(NOW, due=DUE).logged_in(NOW, password_hash="hash"),
@@ -165,7 +168,7 @@ class AccountsContract:
         for moment in (NOW, NOW + TICK):
             await _note(unit_of_work, user, at=moment)
         assert await _page(unit_of_work) == [
-            user.failed_to_log_in(NOW).failed_to_log_in(NOW + TICK),
+            user.failed_to_log_in(NOW, at_most=MANY).failed_to_log_in(NOW + TICK, at_most=MANY),
             other,
         ]
 
@@ -179,6 +182,35 @@ class AccountsContract:
         assert await _read(unit_of_work, user) == replace(
             user, failed_logins=GUESSES, last_failed_login_at=NOW, version=GUESSES
         )
+
+    async def test_of_many_wrong_passwords_at_once_no_more_count_than_may(
+        self, unit_of_work: UnitOfWorkFactory, mail_queue: MailQueue
+    ) -> None:
+        """Each moves the version; the last one that counts puts its mail into the outbox."""
+        user = make_user()
+        await _add(unit_of_work, user)
+        may = GUESSES // 2
+
+        async def note(number: int) -> None:
+            async with unit_of_work() as uow:
+                _stage_note(uow, user, at_most=may, mail=number)
+                await uow.commit()
+
+        await asyncio.gather(*(note(number) for number in range(GUESSES)))
+        stored = await _read(unit_of_work, user)
+        assert (stored.failed_logins, stored.version) == (may, GUESSES)
+        assert len(await _mails(mail_queue)) == 1
+
+    async def test_a_wrong_password_beyond_what_counts_leaves_the_time_of_the_last_one(
+        self, unit_of_work: UnitOfWorkFactory
+    ) -> None:
+        """Nobody makes an account wait longer by guessing on."""
+        user = make_user()
+        await _add(unit_of_work, user)
+        await commit(unit_of_work, lambda uow: _stage_note(uow, user, at_most=1))
+        later = NOW + HOUR
+        await commit(unit_of_work, lambda uow: _stage_note(uow, user, at_most=1, at=later))
+        assert (await _read(unit_of_work, user)).last_failed_login_at == NOW
 
     async def test_no_wrong_password_is_lost_to_a_change(
         self, unit_of_work: UnitOfWorkFactory
@@ -211,7 +243,7 @@ class AccountsContract:
         await _note(unit_of_work, user)
         with pytest.raises(StaleUser):
             await _save(unit_of_work, user.logged_in(NOW, password_hash="hash"))
-        noted = user.failed_to_log_in(NOW)
+        noted = user.failed_to_log_in(NOW, at_most=MANY)
         await _save(unit_of_work, noted.logged_in(NOW, password_hash="hash"))
         assert (await _read(unit_of_work, user)).failed_logins == 0
 
@@ -223,10 +255,10 @@ class AccountsContract:
         await _add(unit_of_work, user)
         renamed = user.with_display_name("Ada", NOW)
         async with unit_of_work() as uow:
-            uow.users.note_failed_login(user.id, NOW)
+            _stage_note(uow, user)
             await _save(unit_of_work, renamed)
             await uow.commit()
-        assert await _read(unit_of_work, user) == renamed.failed_to_log_in(NOW)
+        assert await _read(unit_of_work, user) == renamed.failed_to_log_in(NOW, at_most=MANY)
 
     async def test_a_wrong_password_of_nobody_is_no_error(
         self, unit_of_work: UnitOfWorkFactory
@@ -234,7 +266,7 @@ class AccountsContract:
         """The user was erased meanwhile; what is staged with it is written."""
 
         def stage(uow: UnitOfWork) -> None:
-            uow.users.note_failed_login(make_user().id, NOW)
+            _stage_note(uow, make_user())
             uow.audit.add(make_event())
 
         await commit(unit_of_work, stage)
@@ -402,7 +434,7 @@ class AccountsContract:
         "stored",
         [
             pytest.param(make_user().with_display_name("Ada", NOW), id="changed"),
-            pytest.param(make_user().failed_to_log_in(NOW), id="wrong password"),
+            pytest.param(make_user().failed_to_log_in(NOW, at_most=MANY), id="wrong password"),
             pytest.param(None, id="erased"),
         ],
     )
@@ -530,8 +562,16 @@ async def _save(unit_of_work: UnitOfWorkFactory, user: User) -> None:
     await commit(unit_of_work, lambda uow: uow.users.save(user))
 
 
+def _stage_note(
+    uow: UnitOfWork, user: User, *, at: datetime = NOW, at_most: int = MANY, mail: int = 1
+) -> None:
+    uow.users.note_failed_login(
+        user.id, at, at_most=at_most, when_reached=make_mail(mail, kind=MailKind.LOGIN_BLOCKED)
+    )
+
+
 async def _note(unit_of_work: UnitOfWorkFactory, user: User, *, at: datetime = NOW) -> None:
-    await commit(unit_of_work, lambda uow: uow.users.note_failed_login(user.id, at))
+    await commit(unit_of_work, lambda uow: _stage_note(uow, user, at=at))
 
 
 async def _read(unit_of_work: UnitOfWorkFactory, user: User) -> User:

@@ -165,6 +165,7 @@ class InMemoryKeyturn:
             self.unit_of_work,
             self.hasher,
             self.clock,
+            self.ids,
             self.password_policy,
             self.login_policy,
             throttle,
@@ -262,6 +263,7 @@ class InMemoryKeyturn:
             self.clock,
             self.ids,
             OneTimeTokenPolicy(),
+            throttle,
             self.failed_mails.append,
         )
         self.list_mails = ListMails(self.mail_queue)
@@ -285,7 +287,7 @@ class InMemoryKeyturn:
         self.delete_account = DeleteAccount(*change, timedelta(days=14))
         self.erase_user = EraseUser(*change)
         self.erase_due_users = EraseDueUsers(*change)
-        self.export_account = ExportAccount(self.unit_of_work, self.clock, self.ids)
+        self.export_account = ExportAccount(self.unit_of_work, self.clock, self.ids, throttle)
 
     async def register(self, email: str = ADA, password: Secret = PASSWORD) -> User:
         """Register a user."""

@@ -13,7 +13,7 @@ from keyturn.domain.errors import StaleOneTimeToken, StaleUser
 from keyturn.domain.one_time_token import OneTimeToken, TokenPurpose
 from keyturn.domain.user import User
 from keyturn.ports.persistence import AuditFilter, UnitOfWork, UnitOfWorkFactory
-from keyturn.testing.builders import make_event, make_one_time_token, make_user
+from keyturn.testing.builders import make_event, make_mail, make_one_time_token, make_user
 from keyturn.testing.steps import HOUR, NOW, RACERS, ROGUE, TICK, commit, race
 
 
@@ -127,7 +127,12 @@ class OneTimeTokenContract:
         """Somebody who logged in at the same moment must not cost the link its worth."""
         user, token = make_user(), make_one_time_token(make_user())
         await _add(unit_of_work, user, token)
-        await commit(unit_of_work, lambda uow: uow.users.note_failed_login(user.id, NOW))
+        await commit(
+            unit_of_work,
+            lambda uow: uow.users.note_failed_login(
+                user.id, NOW, at_most=100, when_reached=make_mail()
+            ),
+        )
 
         def stage(uow: UnitOfWork) -> None:
             uow.one_time_tokens.redeem(token.digest)

@@ -4,9 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from keyturn.domain.errors import MailNotDelivered, MailUnavailable, StaleUser
+from keyturn.domain.errors import (
+    MailNotDelivered,
+    MailUnavailable,
+    StaleUser,
+    StoreUnavailable,
+    TooManyAttempts,
+)
 from keyturn.domain.events import AuditEvent, AuditEventType
-from keyturn.domain.mail import Letter, MailKind, QueuedMail
+from keyturn.domain.mail import MAX_ATTEMPTS_TO_SEND, Letter, MailKind, QueuedMail
 from keyturn.domain.one_time_token import (
     OneTimeToken,
     OneTimeTokenPolicy,
@@ -18,6 +24,7 @@ from keyturn.domain.user import User, canonical_email
 from keyturn.ports.mail import LetterWriter, Mailer, MailQueue
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
+from keyturn.ports.throttling import Throttle, ThrottledAction
 
 BATCH = 10
 """Mails that a worker takes at once."""
@@ -45,6 +52,7 @@ class DeliverMail:
         clock: Clock,
         ids: IdGenerator,
         policy: OneTimeTokenPolicy,
+        throttle: Throttle,
         on_failed: FailedMailCallback = _nobody_asked,
     ) -> None:
         self._queue = queue
@@ -54,6 +62,7 @@ class DeliverMail:
         self._clock = clock
         self._ids = ids
         self._policy = policy
+        self._throttle = throttle
         self._on_failed = on_failed
 
     async def execute(self) -> int:
@@ -75,21 +84,28 @@ class DeliverMail:
         return len(mails)
 
     async def _deliver(self, queued: QueuedMail) -> None:
+        if queued.attempts > MAX_ATTEMPTS_TO_SEND:
+            # Each worker that tried it has died.
+            await self._put_back(queued, "never came to an end", for_good=True)
+            return
         try:
             letter = await self._letter(queued)
             if letter is not None:
                 mail = self._writer.write(letter)
                 await self._mailer.send(replace(mail, message_id=queued.id))
+        except StoreUnavailable:
+            raise
         except (MailNotDelivered, MailUnavailable) as error:
-            failed = queued.failed(
-                self._clock.now(),
-                error.detail,
-                for_good=isinstance(error, MailNotDelivered),
-            )
-            self._on_failed(failed)
-            await self._queue.put_back(failed)
+            await self._put_back(queued, error.detail, for_good=isinstance(error, MailNotDelivered))
+        except Exception as error:  # noqa: BLE001 - one mail must not keep back the others
+            await self._put_back(queued, type(error).__name__, for_good=False)
         else:
             await self._queue.remove(queued)
+
+    async def _put_back(self, queued: QueuedMail, failure: str, *, for_good: bool) -> None:
+        failed = queued.failed(self._clock.now(), failure, for_good=for_good)
+        self._on_failed(failed)
+        await self._queue.put_back(failed)
 
     async def _letter(self, queued: QueuedMail) -> Letter | None:
         """Return what the mail says, None if there is nobody (any more) to say it to."""
@@ -112,11 +128,42 @@ class DeliverMail:
                 case MailKind.CONFIRM_NEW_EMAIL:
                     return await self._confirmation(uow, queued)
                 case MailKind.ALREADY_REGISTERED:
-                    user = await uow.users.get_by_email(queued.address)
-                    return None if user is None else self._notice(queued, user.email, user)
+                    return await self._reminder(uow, queued)
                 case _:
-                    known = None if queued.user_id is None else await uow.users.get(queued.user_id)
-                    return self._notice(queued, queued.address, known)
+                    user = None if queued.user_id is None else await uow.users.get(queued.user_id)
+                    if user is not None and not await self._may_notify(user, queued.address):
+                        return None
+                    return self._notice(queued, queued.address, user)
+
+    async def _reminder(self, uow: UnitOfWork, queued: QueuedMail) -> Letter | None:
+        user = await uow.users.get_by_email(queued.address)
+        if user is None:
+            return None
+        if user.email_verified_at is None and user.may_log_in(self._clock.now()):
+            # Somebody else may have registered with this address before its owner did: with the
+            # link, the owner sets a password of their own, and the other one is out.
+            return await self._with_token(
+                uow,
+                replace(queued, kind=MailKind.RESET_PASSWORD),
+                user,
+                TokenPurpose.RESET_PASSWORD,
+                user.email,
+            )
+        return self._notice(queued, user.email, user)
+
+    async def _may_notify(self, user: User, address: str) -> bool:
+        """Return whether an address may be told: one that nobody has verified, now and then.
+
+        Else whoever registers with a stranger's address could fill a mailbox.
+        """
+        if user.email_verified_at is not None:
+            return True
+        account = canonical_email(address)
+        try:
+            await self._throttle.admit(ThrottledAction.NOTICE, source=None, account=account)
+        except TooManyAttempts:
+            return False
+        return True
 
     async def _confirmation(self, uow: UnitOfWork, queued: QueuedMail) -> Letter | None:
         user = None if queued.user_id is None else await uow.users.get(queued.user_id)

@@ -3,7 +3,13 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from keyturn.domain.errors import Contention, HashingBusy, InvalidCredentials, StaleUser
+from keyturn.domain.errors import (
+    Contention,
+    HashingBusy,
+    InvalidCredentials,
+    StaleUser,
+    TooManyAttempts,
+)
 from keyturn.domain.events import AuditEvent, AuditEventType, LoginFailure, Origin
 from keyturn.domain.login_policy import LoginPolicy
 from keyturn.domain.mail import MailKind, QueuedMail
@@ -29,6 +35,15 @@ from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
 
 DEVICE_REMEMBERED = timedelta(days=30)
 """How long after a session has ended its device still counts as one that the user logs in on."""
+
+_ENDED_IN_DOUBT = {
+    RevokeReason.ADMINISTRATOR,
+    RevokeReason.LOGOUT_ALL,
+    RevokeReason.PASSWORD_CHANGED,
+    RevokeReason.REUSE_DETECTED,
+    RevokeReason.USER_DISABLED,
+}
+"""Why a session ended that may have been a thief's: its device is not one of the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +117,14 @@ class LoginUser:
                 user = await uow.users.get_by_email(command.email)
                 # A wrong password moves the user's version: of many guesses at once, one that is
                 # right starts again here, and no longer counts.
-                admitted = user is None or await self._is_admitted(uow, user, command.origin)
+                allowed = 0 if user is None else await self._allowed(uow, user, command.origin)
             if user is None or user.password_hash != verified_hash:
                 password_hash = None if user is None else user.password_hash
                 verified = await self._hasher.verify(password_hash, password)
-            failure = self._failure(user, admitted=admitted, verified=verified)
+            failure = self._failure(user, admitted=allowed > 0, verified=verified)
             if user is None or failure is not None:
-                await self._note_failure(
-                    user, failure or LoginFailure.UNKNOWN_EMAIL, command.origin
-                )
+                failure = failure or LoginFailure.UNKNOWN_EMAIL
+                await self._note_failure(user, failure, allowed, command.origin)
                 raise InvalidCredentials
             verified_hash = user.password_hash
             try:
@@ -119,18 +133,26 @@ class LoginUser:
                 continue
         raise Contention
 
-    async def _is_admitted(self, uow: UnitOfWork, user: User, origin: Origin) -> bool:
+    async def _allowed(self, uow: UnitOfWork, user: User, origin: Origin) -> int:
+        """Return how many wrong passwords in a row whoever asks may bring the user to, 0 for none.
+
+        Only asked for its devices where strangers would be turned away.
+        """
         now = self._clock.now()
         if self._login_policy.admits(user, now, from_known_device=False):
-            return True
+            return self._login_policy.failures_from_anywhere
         if not self._login_policy.admits(user, now, from_known_device=True):
-            return False
+            return 0
         source = source_of(origin.ip)
         if source is None:
-            return False
+            return 0
         families = await uow.families.list_live(user.id, now)
         families += await uow.families.list_ended(user.id, now, now - DEVICE_REMEMBERED)
-        return any(source_of(family.device.ip) == source for family in families)
+        is_known = any(
+            source_of(family.device.ip) == source and family.revoke_reason not in _ENDED_IN_DOUBT
+            for family in families
+        )
+        return self._login_policy.max_failures if is_known else 0
 
     def _failure(self, user: User | None, *, admitted: bool, verified: bool) -> LoginFailure | None:
         if user is None:
@@ -145,17 +167,22 @@ class LoginUser:
             return LoginFailure.EMAIL_NOT_VERIFIED
         return None
 
-    async def _note_failure(self, user: User | None, failure: LoginFailure, origin: Origin) -> None:
+    async def _note_failure(
+        self, user: User | None, failure: LoginFailure, allowed: int, origin: Origin
+    ) -> None:
         now = self._clock.now()
         async with self._unit_of_work() as uow:
             if user is not None and failure is LoginFailure.WRONG_PASSWORD:
-                uow.users.note_failed_login(user.id, now)
-                if user.failed_logins + 1 == self._login_policy.failures_from_anywhere:
-                    self._mail(uow, MailKind.LOGIN_BLOCKED, user, origin)
+                uow.users.note_failed_login(
+                    user.id,
+                    now,
+                    at_most=allowed,
+                    when_reached=QueuedMail.about(
+                        self._ids.mail_id(), MailKind.LOGIN_BLOCKED, user, now, origin
+                    ),
+                )
             if user is not None and failure is LoginFailure.EMAIL_NOT_VERIFIED:
-                # Who knows the password is told by mail, not by the answer: that would tell
-                # whoever registers with a stranger's address whether it was free.
-                self._mail(uow, MailKind.VERIFY_EMAIL, user, origin)
+                await self._send_link(uow, user, origin)
             uow.audit.add(
                 AuditEvent(
                     self._ids.event_id(),
@@ -168,8 +195,19 @@ class LoginUser:
             )
             await uow.commit()
 
-    def _mail(self, uow: UnitOfWork, kind: MailKind, user: User, origin: Origin) -> None:
-        uow.outbox.add(QueuedMail.about(self._ids.mail_id(), kind, user, self._clock.now(), origin))
+    async def _send_link(self, uow: UnitOfWork, user: User, origin: Origin) -> None:
+        # Who knows the password is told by mail, not by the answer: that would tell whoever
+        # registers with a stranger's address whether it was free.
+        account = canonical_email(user.email)
+        try:
+            await self._throttle.admit(ThrottledAction.VERIFY, source=None, account=account)
+        except TooManyAttempts:
+            return
+        uow.outbox.add(
+            QueuedMail.about(
+                self._ids.mail_id(), MailKind.VERIFY_EMAIL, user, self._clock.now(), origin
+            )
+        )
 
     async def _start_session(
         self, user: User, password: Secret, command: LoginUserCommand

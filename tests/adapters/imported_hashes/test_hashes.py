@@ -101,6 +101,9 @@ UNREADABLE = [
     f"$2b$04${SALT_AND_DIGEST}\n",
     f"$2b$04${SALT_AND_DIGEST[:-1]}",
     f"$2b$04${SALT_AND_DIGEST[:-1]}é",
+    # The last character of the salt has bits that no salt has.
+    f"$2b$04${'a' * 53}",
+    f"bcrypt_sha256$$2b$04${'a' * 53}",
     f"pbkdf2_md5$2000$salt${DIGEST}",
     f"pbkdf2_sha256$2000$sält${DIGEST}",
     f"pbkdf2_sha256$٢٠٠٠$salt${DIGEST}",

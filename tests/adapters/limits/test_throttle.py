@@ -213,9 +213,9 @@ async def test_what_is_not_named_is_not_counted() -> None:
         await throttle.admit(LOGIN, source=HERE, account=ADA)
 
 
-async def test_every_action_has_a_default_for_a_source() -> None:
+async def test_every_action_has_a_default() -> None:
     assert set(DEFAULT_RATES) == set(ThrottledAction)
-    assert all(rates.per_source for rates in DEFAULT_RATES.values())
+    assert all(rates.per_source or rates.per_account for rates in DEFAULT_RATES.values())
     throttle = LimitsThrottle(ProcessWindows())
     assert await refusals(throttle, LOGIN, 40, source=HERE) == 10
     assert await refusals(throttle, RESET, 10, source=THERE, account=ADA) == 5

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Select, insert, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from keyturn.adapters.sqlalchemy.database import Database
-from keyturn.adapters.sqlalchemy.engine import transactional
 from keyturn.adapters.sqlalchemy.mails import _FIRST_DUE, SqlMailQueue
 from keyturn.adapters.sqlalchemy.tables import mails, one_time_tokens, users
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
@@ -43,7 +43,9 @@ async def test_a_store_of_mails_and_tokens_that_is_gone_is_unavailable(
         lambda uow: uow.outbox.add(make_mail()),
         lambda uow: uow.one_time_tokens.add(make_one_time_token(user)),
         lambda uow: uow.one_time_tokens.redeem("0" * 64),
-        lambda uow: uow.users.note_failed_login(user.id, NOW),
+        lambda uow: uow.users.note_failed_login(
+            user.id, NOW, at_most=100, when_reached=make_mail()
+        ),
         lambda uow: uow.users.erase(user),
     ]
     for stage in stages:
@@ -60,7 +62,11 @@ async def test_a_claim_on_postgres_waits_for_no_other(
         for mail in queued:
             uow.outbox.add(mail)
         await uow.commit()
-    async with transactional(other._engine).begin() as connection:
+    async with (
+        AsyncEngine(other._engine)
+        .execution_options(isolation_level="READ COMMITTED")
+        .begin() as connection
+    ):
         locked = mails.select().where(mails.c.id == queued[0].id).with_for_update()
         assert (await connection.execute(locked)).one().kind == queued[0].kind
         claimed = await SqlMailQueue(postgres).claim(NOW, UNTIL, 2)
@@ -159,7 +165,11 @@ async def test_a_use_of_a_token_and_an_erasure_of_its_user_wait_in_the_same_orde
         uow.one_time_tokens.add(token)
         await uow.commit()
     # Both are held up at the token, the one that uses it before the other.
-    async with transactional(other._engine).begin() as holder:
+    async with (
+        AsyncEngine(other._engine)
+        .execution_options(isolation_level="READ COMMITTED")
+        .begin() as holder
+    ):
         await holder.execute(one_time_tokens.select().with_for_update())
         redeeming = asyncio.create_task(redeem())
         await until_waiting(1)

@@ -95,7 +95,7 @@ async def test_accounts_of_before_go_on_and_survive_the_way_back(
         assert await uow.families.get_with_user(family.id) == (family, user)
         assert await uow.users.get(leaver.id) == leaver
         uow.users.save(leaving)
-        uow.users.note_failed_login(user.id, NOW)
+        uow.users.note_failed_login(user.id, NOW, at_most=100, when_reached=make_mail())
         uow.one_time_tokens.add(make_one_time_token(user))
         uow.outbox.add(make_mail(user=user))
         uow.audit.add(make_event(1, type=AuditEventType.LOGIN_FAILED))

@@ -17,7 +17,14 @@ from keyturn.adapters.sqlalchemy.tables import refresh_tokens, roles, users
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.domain.errors import EmailTaken, StaleFamily
 from keyturn.domain.user import BUILT_IN_ROLES, USER_ROLE, User
-from keyturn.testing.builders import make_event, make_family, make_token_id, make_user, rotate
+from keyturn.testing.builders import (
+    make_event,
+    make_family,
+    make_mail,
+    make_token_id,
+    make_user,
+    rotate,
+)
 from keyturn.testing.steps import NOW
 
 READY_FOR_QUERY = b"Z\x00\x00\x00\x05"
@@ -153,10 +160,12 @@ async def test_rotations_and_logins_write_no_index_on_postgres(postgres_url: str
         uow.families.add(family)
         await uow.commit()
     for _ in range(200):
-        user = user.failed_to_log_in(NOW).logged_in(NOW, password_hash=user.password_hash)
+        user = user.failed_to_log_in(NOW, at_most=100).logged_in(
+            NOW, password_hash=user.password_hash
+        )
         family = rotate(family, at=NOW)
         async with SqlUnitOfWork(database) as uow:
-            uow.users.note_failed_login(user.id, NOW)
+            uow.users.note_failed_login(user.id, NOW, at_most=100, when_reached=make_mail())
             uow.users.save(user)
             uow.families.save(family)
             await uow.commit()

@@ -21,11 +21,14 @@ MOST_PBKDF2_ITERATIONS: Final = 2_000_000
 _BCRYPT_KEY_BYTES: Final = 72
 """What follows these, no bcrypt looks at."""
 
-# The cost is a power of two: 14 takes about a second.
-_BCRYPT = re.compile(r"(bcrypt\$|bcrypt_sha256\$)?(\$2[aby]\$(?:0[4-9]|1[0-4])\$[./A-Za-z0-9]{53})")
+# The cost is a power of two: 14 takes about a second. Of the 22nd character of the salt two bits
+# count: others come of damage.
+_BCRYPT = re.compile(
+    r"(bcrypt\$|bcrypt_sha256\$)?(\$2[aby]\$(?:0[4-9]|1[0-4])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31})"
+)
 _PASSLIB_BCRYPT_SHA256 = re.compile(
     r"\$bcrypt-sha256\$(?:(2[ab]),([4-9]|1[0-4])|v=2,t=(2b),r=([4-9]|1[0-4]))"
-    r"\$([./A-Za-z0-9]{22})\$([./A-Za-z0-9]{31})"
+    r"\$([./A-Za-z0-9]{21}[.Oeu])\$([./A-Za-z0-9]{31})"
 )
 _DJANGO_PBKDF2 = re.compile(
     r"pbkdf2_(sha1|sha256)\$([1-9][0-9]{0,6})\$([!-#%-~]{1,256})\$([+/A-Za-z0-9]{1,86}={0,2})"
@@ -109,7 +112,11 @@ def _passlib_bcrypt_sha256(
 def _is_bcrypt_of(key: bytes, password_hash: str) -> bool:
     import bcrypt  # noqa: PLC0415 - it is optional
 
-    return bcrypt.checkpw(key[:_BCRYPT_KEY_BYTES], password_hash.encode())
+    try:
+        return bcrypt.checkpw(key[:_BCRYPT_KEY_BYTES], password_hash.encode())
+    except ValueError:
+        # Damaged in a way that only the library sees.
+        return False
 
 
 def _hex_sha256(password: bytes) -> bytes:

@@ -66,10 +66,13 @@ DEFAULT_RATES: Final[Mapping[ThrottledAction, Rates]] = MappingProxyType(
         # What wrong passwords cost an account stands on its record: see `LoginPolicy`.
         ThrottledAction.LOGIN: Rates.parse("30/minute;300/hour"),
         ThrottledAction.REGISTER: Rates.parse("10/minute;60/hour", "5/hour"),
-        ThrottledAction.RESET: Rates.parse("10/minute;60/hour", "5/hour"),
+        # No longer than a link lives: who can ask for none has one that works.
+        ThrottledAction.RESET: Rates.parse("10/minute;60/hour", "3/30minute"),
         ThrottledAction.VERIFY: Rates.parse("10/minute;60/hour", "5/hour"),
         ThrottledAction.REFRESH: Rates.parse("600/minute", "60/minute"),
         ThrottledAction.STRENGTH: Rates.parse("60/minute"),
+        ThrottledAction.EXPORT: Rates.parse(per_account="5/hour"),
+        ThrottledAction.NOTICE: Rates.parse(per_account="5/hour"),
     }
 )
 

@@ -7,6 +7,7 @@ from keyturn.adapters.memory.store import MemoryStore, StagedWrite, give_way
 from keyturn.domain.errors import EmailTaken, LastAdministrator, RoleNotFound, StaleUser
 from keyturn.domain.events import Origin
 from keyturn.domain.ids import UserId
+from keyturn.domain.mail import QueuedMail
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import Role, User, canonical_email, fold_address
 from keyturn.ports.persistence import RoleRepository, UserFilter, UserRepository
@@ -53,11 +54,17 @@ class MemoryUserRepository(UserRepository):
 
         self._staged.append(apply)
 
-    def note_failed_login(self, user_id: UserId, at: datetime) -> None:
+    def note_failed_login(
+        self, user_id: UserId, at: datetime, *, at_most: int, when_reached: QueuedMail
+    ) -> None:
         def apply(store: MemoryStore) -> None:
             stored = store.users.get(user_id)
-            if stored is not None:
-                store.users[user_id] = stored.failed_to_log_in(at)
+            if stored is None:
+                return
+            noted = stored.failed_to_log_in(at, at_most=at_most)
+            store.users[user_id] = noted
+            if noted.failed_logins == at_most > stored.failed_logins:
+                store.mails[when_reached.id] = when_reached
 
         self._staged.append(apply)
 

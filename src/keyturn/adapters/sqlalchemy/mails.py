@@ -83,28 +83,33 @@ class SqlOutbox(Outbox):
 
     def add(self, mail: QueuedMail) -> None:
         """Stage a mail."""
-        values = {
-            "id": mail.id,
-            "kind": mail.kind.value,
-            "address": mail.address,
-            "address_key": fold_address(mail.address),
-            "created_at": mail.created_at,
-            "next_attempt_at": mail.next_attempt_at,
-            "user_id": mail.user_id,
-            "credentials_version": mail.credentials_version,
-            "ip": mail.origin.ip,
-            "user_agent": mail.origin.user_agent,
-            "request_id": mail.origin.request_id,
-            "details": mail.details,
-            "attempts": mail.attempts,
-            "dead_at": mail.dead_at,
-            "failure": mail.failure,
-        }
 
         def apply(connection: Connection) -> None:
-            connection.execute(_INSERT, values)
+            insert_mail(connection, mail)
 
         self._staged.append(StagedWrite(apply, is_single_statement=True))
+
+
+def insert_mail(connection: Connection, mail: QueuedMail) -> None:
+    """Put a mail into the outbox."""
+    values = {
+        "id": mail.id,
+        "kind": mail.kind.value,
+        "address": mail.address,
+        "address_key": fold_address(mail.address),
+        "created_at": mail.created_at,
+        "next_attempt_at": mail.next_attempt_at,
+        "user_id": mail.user_id,
+        "credentials_version": mail.credentials_version,
+        "ip": mail.origin.ip,
+        "user_agent": mail.origin.user_agent,
+        "request_id": mail.origin.request_id,
+        "details": mail.details,
+        "attempts": mail.attempts,
+        "dead_at": mail.dead_at,
+        "failure": mail.failure,
+    }
+    connection.execute(_INSERT, values)
 
 
 class SqlMailQueue(MailQueue):

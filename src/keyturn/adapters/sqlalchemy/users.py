@@ -22,11 +22,13 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from keyturn.adapters.sqlalchemy.database import Database, Parameters, SqlRow, StagedWrite, Staging
+from keyturn.adapters.sqlalchemy.mails import insert_mail
 from keyturn.adapters.sqlalchemy.prepared import Prepared
 from keyturn.adapters.sqlalchemy.revocations import insert_revocations
 from keyturn.adapters.sqlalchemy.tables import audit_events, mails, roles, user_roles, users
 from keyturn.domain.errors import LastAdministrator, RoleNotFound, StaleUser
 from keyturn.domain.ids import UserId
+from keyturn.domain.mail import QueuedMail
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import Role, User, UserStatus, canonical_email, fold_address
 from keyturn.ports.persistence import RoleRepository, UserFilter, UserRepository
@@ -93,12 +95,16 @@ _UPDATE = (
 )
 _NOTE_FAILED_LOGIN = (
     update(users)
-    .where(users.c.id == bindparam("user_id"))
+    .where(users.c.id == bindparam("user_id"), users.c.failed_logins < bindparam("at_most"))
     .values(
         failed_logins=users.c.failed_logins + 1,
         last_failed_login_at=bindparam("failed_at"),
         version=users.c.version + 1,
     )
+    .returning(users.c.failed_logins)
+)
+_NOTE_FAILED_LOGIN_BEYOND = (
+    update(users).where(users.c.id == bindparam("user_id")).values(version=users.c.version + 1)
 )
 _ERASE = delete(users).where(
     users.c.id == bindparam("user_id"), users.c.version == bindparam("stored_version")
@@ -258,13 +264,21 @@ class SqlUserRepository(UserRepository):
 
         self._staging.writes.append(StagedWrite(apply, is_single_statement=False))
 
-    def note_failed_login(self, user_id: UserId, at: datetime) -> None:
+    def note_failed_login(
+        self, user_id: UserId, at: datetime, *, at_most: int, when_reached: QueuedMail
+    ) -> None:
         """Stage the count of a wrong password."""
 
         def apply(connection: Connection) -> None:
-            connection.execute(_NOTE_FAILED_LOGIN, {"user_id": user_id, "failed_at": at})
+            failed_logins = connection.execute(
+                _NOTE_FAILED_LOGIN, {"user_id": user_id, "failed_at": at, "at_most": at_most}
+            ).scalar()
+            if failed_logins is None:
+                connection.execute(_NOTE_FAILED_LOGIN_BEYOND, {"user_id": user_id})
+            elif failed_logins == at_most:
+                insert_mail(connection, when_reached)
 
-        self._staging.writes.append(StagedWrite(apply, is_single_statement=True))
+        self._staging.writes.append(StagedWrite(apply, is_single_statement=False))
 
     def erase(self, user: User) -> None:
         """Stage the end of a user; the foreign keys take roles, families and tokens along."""

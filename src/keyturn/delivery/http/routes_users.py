@@ -145,7 +145,7 @@ async def request_email_change(
 @router.get(
     "/me/export",
     summary="Get all that is stored of me",
-    responses=problems(*BAD_ACCESS_TOKEN, PermissionDenied, StoreUnavailable),
+    responses=problems(*BAD_ACCESS_TOKEN, PermissionDenied, TooManyAttempts, StoreUnavailable),
 )
 async def export_account(
     request: Request, response: Response, principal: CurrentPrincipal

@@ -211,6 +211,7 @@ class ExportedAccount(BaseModel):
         user=_EXAMPLE_EXPORTED_USER,
         sessions=[_EXAMPLE_EXPORTED_SESSION],
         events=[EXAMPLE_EVENT],
+        has_all_events=True,
     )
 
     exported_at: datetime
@@ -218,6 +219,9 @@ class ExportedAccount(BaseModel):
     sessions: list[ExportedSession] = Field(description="Live ones first.")
     events: list[AuditEventItem] = Field(
         description="What the user did, and what was done to the user, latest first."
+    )
+    has_all_events: bool = Field(
+        description="Whether there are no others: the latest 5,000 are told."
     )
 
     @staticmethod
@@ -228,4 +232,5 @@ class ExportedAccount(BaseModel):
             user=ExportedUser.of(export.user),
             sessions=[ExportedSession.of(family) for family in export.sessions],
             events=[AuditEventItem.of(event) for event in export.events],
+            has_all_events=export.has_all_events,
         )
