@@ -218,7 +218,7 @@ async def test_every_action_has_a_default() -> None:
     assert all(rates.per_source or rates.per_account for rates in DEFAULT_RATES.values())
     throttle = LimitsThrottle(ProcessWindows())
     assert await refusals(throttle, LOGIN, 40, source=HERE) == 10
-    assert await refusals(throttle, RESET, 10, source=THERE, account=ADA) == 5
+    assert await refusals(throttle, RESET, 10, source=THERE, account=ADA) == 7
 
 
 async def test_a_refresh_is_counted_without_the_store() -> None:

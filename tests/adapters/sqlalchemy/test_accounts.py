@@ -1,11 +1,11 @@
 """What only shows on a real database of accounts that leave, and of mails and tokens."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import Select, insert, text
+from sqlalchemy import Connection, Row, Select, insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from keyturn.adapters.sqlalchemy.database import Database
@@ -180,9 +180,12 @@ async def test_a_use_of_a_token_and_an_erasure_of_its_user_wait_in_the_same_orde
 
 
 async def _plan(database: Database, query: Select[Any]) -> str:
-    compiled = query.compile(
-        dialect=database._engine.dialect, compile_kwargs={"literal_binds": True}
-    )
     explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
-    rows = await database.read(lambda c: c.exec_driver_sql(f"{explain} {compiled}").all())
+
+    def read_plan(connection: Connection) -> Sequence[Row[tuple[object, ...]]]:
+        options = {"literal_binds": True}
+        compiled = query.compile(dialect=connection.dialect, compile_kwargs=options)
+        return connection.exec_driver_sql(f"{explain} {compiled}").all()
+
+    rows = await database.read(read_plan)
     return "\n".join(str(row[-1]) for row in rows)
