@@ -27,7 +27,6 @@ from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.followed_keys import FollowedKeys
 from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
 from keyturn.adapters.pyjwt.proofs import PyJwtProofChecker
-from keyturn.adapters.smtp.mailer import SmtpMailer, SmtpTls
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
 from keyturn.adapters.sqlalchemy.mails import SqlMailQueue
@@ -149,6 +148,8 @@ def _mailer(settings: Settings, clock: Clock) -> Mailer:
     """Return how mails are sent."""
     if settings.mail == "console":
         return ConsoleMailer()
+    from keyturn.adapters.smtp.mailer import SmtpMailer, SmtpTls  # noqa: PLC0415
+
     password = settings.smtp_password
     return SmtpMailer(
         sender=settings.mail_from or "",
