@@ -21,6 +21,7 @@ from keyturn.adapters.prometheus.counting import (
     CountingMailer,
     CountingRotateRefresh,
     CountingUnitOfWork,
+    EventCounter,
 )
 from keyturn.adapters.prometheus.metrics import PrometheusMetrics
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
@@ -45,6 +46,7 @@ from keyturn.delivery.cli.operations import Administration
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.domain.secret import Secret
 from keyturn.ports.mail import Mailer
+from keyturn.ports.persistence import RevocationCallback, UnitOfWork, UnitOfWorkFactory
 from keyturn.ports.revocations import RevocationFeed, RevocationList
 from keyturn.ports.system import Clock
 from keyturn.ports.throttling import Throttle
@@ -122,6 +124,20 @@ def _feed(redis_url: SecretStr | None, followed: RevocationList) -> RevocationFe
     from keyturn.adapters.redis.revocations import RedisRevocationList  # noqa: PLC0415
 
     return followed if isinstance(followed, RedisRevocationList) else None
+
+
+def _units_of_work(
+    database: Database,
+    apply: RevocationCallback,
+    feed: RevocationFeed | None,
+    count: EventCounter,
+) -> UnitOfWorkFactory:
+    """Return what makes units of work that are counted."""
+    return lambda: CountingUnitOfWork(SqlUnitOfWork(database, apply, feed), count)
+
+
+def _made_by(make: UnitOfWorkFactory) -> UnitOfWork:
+    return make()
 
 
 def _imported_hashes(wanted: bool) -> "ImportedHashes | None":
@@ -228,16 +244,15 @@ class Container(containers.DeclarativeContainer):
         imported=providers.Callable(_imported_hashes, settings.provided.imported_hashes),
     )
     metrics = providers.Singleton(PrometheusMetrics, hasher, revocations)
-    unit_of_work = providers.Factory(
-        CountingUnitOfWork,
-        providers.Factory(
-            SqlUnitOfWork,
-            database,
-            revocations.provided.apply,
-            providers.Callable(_feed, settings.provided.redis_url, revocation_list),
-        ),
+    # Every request makes some: what they are made of is looked up once.
+    units_of_work = providers.Singleton(
+        _units_of_work,
+        database,
+        revocations.provided.apply,
+        providers.Callable(_feed, settings.provided.redis_url, revocation_list),
         metrics.provided.count_event,
     )
+    unit_of_work = providers.Callable(_made_by, units_of_work)
     housekeeping = providers.Singleton(SqlHousekeeping, database)
     blocklist = providers.Singleton(CommonPasswords)
     breached_passwords = providers.Singleton(_range_lookup, settings.provided.breach_url)

@@ -1,10 +1,12 @@
 """Where a request comes from, as far as counting goes."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
 _SITE_PREFIX = 64
 
 
+@lru_cache(maxsize=1024)
 def source_of(ip: str | None) -> str | None:
     """Return whom an address stands for: itself, or for IPv6 its /64, which one site shares.
 

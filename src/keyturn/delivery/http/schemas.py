@@ -234,8 +234,18 @@ class RefreshedTokens(Tokens):
     @staticmethod
     def after(result: RotateRefreshResult, *, in_cookie: bool) -> "RefreshedTokens":
         """Return the answer for a refresh; its refresh token only if it is not in the cookie."""
-        tokens = Tokens.of(result.tokens, in_cookie=in_cookie)
-        return RefreshedTokens(**dict(tokens), outcome=result.outcome)
+        pair = result.tokens
+        # Nothing here comes from a caller: there is nothing to validate.
+        return RefreshedTokens.model_construct(
+            access_token=pair.access_token.reveal(),
+            token_type=token_type(pair.key_thumbprint),
+            expires_in=pair.expires_in,
+            refresh_token=None if in_cookie else pair.refresh_token.reveal(),
+            refresh_expires_in=pair.refresh_expires_in,
+            refresh_after=pair.refresh_after,
+            session_id=pair.session_id,
+            outcome=result.outcome,
+        )
 
 
 class OAuthTokens(BaseModel):
