@@ -43,6 +43,25 @@ def _beside_logins(results: Results) -> Spread | None:
     return Spread.of([busy[r] / idle[r] for r in sorted(busy.keys() & idle.keys())])
 
 
+def _share_of_argon2(results: Results) -> Spread | None:
+    """Return how much of what a login costs Argon2 alone costs, in processor time."""
+    alone = {
+        figure: results.values("login", 1, "argon2", figure) for figure in ("load_cores", "rate")
+    }
+    whole = {
+        figure: results.values("login", 1, "keyturn", figure)
+        for figure in ("server_cores", "database_cores", "rate")
+    }
+    rounds = set.intersection(*(set(values) for values in (*alone.values(), *whole.values())))
+    return Spread.of(
+        [
+            (alone["load_cores"][r] / alone["rate"][r])
+            / ((whole["server_cores"][r] + whole["database_cores"][r]) / whole["rate"][r])
+            for r in sorted(rounds)
+        ]
+    )
+
+
 def _memory_of_logins(results: Results) -> Spread | None:
     """Return what logins add to the memory at rest, as a multiple of pool × hash memory."""
     figures = [
@@ -99,8 +118,8 @@ TARGETS = [
         at_least=0.5,
     ),
     Target(
-        "95 % of a login's time is Argon2's own (1 connection)",
-        _ratio("login", 1, "keyturn", "argon2"),
+        "95 % of a login's processor time is Argon2's own, the database's included (1 connection)",
+        _share_of_argon2,
         at_least=0.95,
         share=True,
     ),
