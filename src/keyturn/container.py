@@ -3,19 +3,18 @@
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from dependency_injector import containers, providers
-from limits.aio.storage import Storage
 from pydantic import SecretStr
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
 from keyturn.adapters.clients_file.clients import FileClients
 from keyturn.adapters.console.mailer import ConsoleMailer
 from keyturn.adapters.jinja2.letters import JinjaLetterWriter
-from keyturn.adapters.limits.throttle import DEFAULT_RATES, LimitsThrottle, Rates
 from keyturn.adapters.memory.throttle import Unthrottled
 from keyturn.adapters.prometheus.counting import (
     CountingMailer,
@@ -33,7 +32,6 @@ from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
 from keyturn.adapters.sqlalchemy.mails import SqlMailQueue
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
 from keyturn.adapters.sqlalchemy.revocations import SqlRevocationList
-from keyturn.adapters.sqlalchemy.throttle_storage import SqlThrottleWindows
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.adapters.system.clock import SystemClock
 from keyturn.adapters.system.ids import UuidGenerator
@@ -97,6 +95,8 @@ from keyturn.use_cases.token_pair import TokenIssuer
 from keyturn.use_cases.update_profile import UpdateProfile
 
 if TYPE_CHECKING:
+    from limits.aio.storage import Storage
+
     from keyturn.adapters.imported_hashes.hashes import ImportedHashes
     from keyturn.adapters.range_lookup.breached_passwords import RangeLookup
 
@@ -179,24 +179,34 @@ def _mailer(settings: Settings, clock: Clock) -> Mailer:
     )
 
 
-def _throttle_windows(redis_url: SecretStr | None, database: Database) -> Storage:
+def _throttle_windows(redis_url: SecretStr | None, database: Database) -> "Storage":
     """Return where attempts are counted: in Redis, or in the database."""
     if redis_url is None:
+        from keyturn.adapters.sqlalchemy.throttle_storage import (  # noqa: PLC0415
+            SqlThrottleWindows,
+        )
+
         return SqlThrottleWindows(database)
     from keyturn.adapters.limits.redis_windows import RedisWindows  # noqa: PLC0415
 
     return RedisWindows(redis_url.get_secret_value())
 
 
-def _throttle(settings: Settings, windows: Storage) -> Throttle:
+def _throttle(settings: Settings, windows: "Callable[[], Storage]") -> Throttle:
     """Return who counts attempts, or lets everybody try as often as they like."""
     if settings.throttle == "off":
         return Unthrottled()
+    from keyturn.adapters.limits.throttle import (  # noqa: PLC0415
+        DEFAULT_RATES,
+        LimitsThrottle,
+        Rates,
+    )
+
     rates = dict(DEFAULT_RATES) | {
         action: replace(DEFAULT_RATES[action], per_source=Rates.parse(text).per_source)
         for action, text in settings.throttle_rates().items()
     }
-    return LimitsThrottle(windows, rates)
+    return LimitsThrottle(windows(), rates)
 
 
 class Container(containers.DeclarativeContainer):
@@ -280,7 +290,7 @@ class Container(containers.DeclarativeContainer):
     )
 
     throttle_windows = providers.Singleton(_throttle_windows, settings.provided.redis_url, database)
-    throttle = providers.Singleton(_throttle, settings, throttle_windows)
+    throttle = providers.Singleton(_throttle, settings, throttle_windows.provider)
     mail_queue = providers.Singleton(SqlMailQueue, database)
     letter_writer = providers.Singleton(
         JinjaLetterWriter,

@@ -140,7 +140,6 @@ def build_container(settings: Settings) -> Container:
         SettingsError: a setting, or what it points to, is not fit to serve with.
     """
     from keyturn.adapters.clients_file.clients import ClientsFileError
-    from keyturn.adapters.limits.throttle import Rates
     from keyturn.adapters.pyjwt.key_files import KeyFileError
     from keyturn.container import Container
 
@@ -151,9 +150,12 @@ def build_container(settings: Settings) -> Container:
         container.revocation_list()
     with _naming("KEYTURN_ARGON2_MEMORY_KIB", ValueError):
         container.argon2_parameters()
-    for action, rates in settings.throttle_rates().items():
-        with _naming(f"KEYTURN_THROTTLE_{action.upper()}", ValueError):
-            Rates.parse(rates)
+    if settings.throttle == "on":
+        from keyturn.adapters.limits.throttle import Rates
+
+        for action, rates in settings.throttle_rates().items():
+            with _naming(f"KEYTURN_THROTTLE_{action.upper()}", ValueError):
+                Rates.parse(rates)
     with _naming("KEYTURN_BREACH_URL", ValueError):
         container.breached_passwords()
     with _naming("KEYTURN_MAIL_FROM", ValueError):

@@ -9,12 +9,12 @@ from sqlalchemy import Connection, Executable, literal, select
 from keyturn.adapters.sqlalchemy.engine import sqlite_file
 from keyturn.adapters.sqlalchemy.failures import domain_errors
 from keyturn.adapters.sqlalchemy.prepared import Prepared
-from keyturn.adapters.sqlalchemy.sqlite import SqliteStore, create_sqlite_engine
 from keyturn.domain.errors import KeyturnError
 from keyturn.domain.revocation import Revocation
 
 if TYPE_CHECKING:
     from keyturn.adapters.sqlalchemy.postgres import PostgresStore
+    from keyturn.adapters.sqlalchemy.sqlite import SqliteStore
 
 STATEMENT_TIMEOUT = 5.0
 """Seconds that a statement may take, its wait for locks included."""
@@ -115,14 +115,17 @@ class Database:
         """
         file = sqlite_file(url)
         self._store: SqliteStore | PostgresStore
+        # Each loads its driver and its dialect: nobody needs both.
         if file is not None:
-            self._store = SqliteStore(
-                create_sqlite_engine(file, busy_timeout=STATEMENT_TIMEOUT),
+            from keyturn.adapters.sqlalchemy import sqlite  # noqa: PLC0415
+
+            self._store = sqlite.SqliteStore(
+                sqlite.create_sqlite_engine(file, busy_timeout=STATEMENT_TIMEOUT),
                 busy_timeout=STATEMENT_TIMEOUT,
                 patience=pool_timeout,
             )
         else:
-            from keyturn.adapters.sqlalchemy import postgres  # noqa: PLC0415 - loads the driver
+            from keyturn.adapters.sqlalchemy import postgres  # noqa: PLC0415
 
             self._engine = postgres.create_postgres_engine(url, statement_timeout=STATEMENT_TIMEOUT)
             self._store = postgres.PostgresStore(

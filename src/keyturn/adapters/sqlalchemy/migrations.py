@@ -13,7 +13,6 @@ from sqlalchemy.util import greenlet_spawn
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.engine import sqlite_file
 from keyturn.adapters.sqlalchemy.failures import StoreFailure, domain_errors
-from keyturn.adapters.sqlalchemy.sqlite import create_sqlite_engine
 from keyturn.domain.errors import StoreUnavailable
 
 # Loaded where a database is migrated, and only there: a service that finds the newest schema does
@@ -138,6 +137,8 @@ async def _on_postgres(url: str, apply: Callable[[Connection], None]) -> None:
 def _on_sqlite(file: Path, apply: Callable[[Connection], None]) -> None:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     file.touch(mode=0o600)
+    from keyturn.adapters.sqlalchemy.sqlite import create_sqlite_engine  # noqa: PLC0415 - the driver
+
     engine = create_sqlite_engine(file, busy_timeout=MIGRATION_TIMEOUT)
     event.listen(engine, "begin", _begin)
     with engine.begin() as connection:

@@ -1,4 +1,8 @@
-"""The tables, as the newest migration leaves them."""
+"""The tables, as the newest migration leaves them.
+
+What only SQLite is told (AUTOINCREMENT, the conditions of its partial indexes) stands in the
+migrations alone: named here, it would load SQLite's dialect for PostgreSQL too.
+"""
 
 from datetime import UTC, datetime
 
@@ -143,7 +147,6 @@ revocations = Table(
     Column("expires_at", UtcTimestamp, nullable=False),
     Index(None, "transaction_id"),
     Index(None, "expires_at"),
-    sqlite_autoincrement=True,
 )
 
 # No foreign keys: what happened outlives those whom it happened to.
@@ -206,20 +209,17 @@ Index(
     mails.c.next_attempt_at,
     mails.c.id,
     postgresql_where=mails.c.dead_at.is_(None),
-    sqlite_where=mails.c.dead_at.is_(None),
 )
 Index(
     "ix_mails_dead_at",
     mails.c.dead_at,
     postgresql_where=mails.c.dead_at.is_not(None),
-    sqlite_where=mails.c.dead_at.is_not(None),
 )
 # Hardly anybody is about to leave, and a login that takes it back may write to an index.
 Index(
     "ix_users_deletion_due_at",
     users.c.deletion_due_at,
     postgresql_where=users.c.deletion_due_at.is_not(None),
-    sqlite_where=users.c.deletion_due_at.is_not(None),
 )
 
 leaders = Table(

@@ -1,1 +1,1 @@
-"""Log lines, whoever writes them: JSON for programs, structlog for people."""
+"""Log lines, whoever writes them, shaped by structlog: JSON for programs, text for people."""

@@ -1,31 +1,18 @@
 """How every line that the process logs is written: as JSON, or for a person at a terminal."""
 
-import json
 import logging
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from traceback import FrameSummary, StackSummary, walk_tb
 from types import TracebackType
 from typing import Literal
 
 _OURS = "keyturn."
 
-# What a record holds beside what it was given to tell. uvicorn adds its message once more, with
-# escape codes for a terminal.
-_NOT_TOLD = frozenset(vars(logging.makeLogRecord({}))) | {
-    "asctime",
-    "color_message",
-    "message",
-    "taskName",
-}
-
-_encode = json.JSONEncoder(default=repr).encode
-
-# By name, so that only the one that is used is imported.
+# By name: who only asks for the configuration does not load structlog.
 _FORMATTERS = {
-    "json": f"{__name__}.JsonLines",
-    "console": "keyturn.adapters.structlog.console.console_formatter",
+    "json": "keyturn.adapters.structlog.lines.json_formatter",
+    "console": "keyturn.adapters.structlog.lines.console_formatter",
 }
 
 
@@ -34,7 +21,7 @@ def logging_configuration(
 ) -> dict[str, object]:
     """Return what `logging.config.dictConfig` is to be given, in each process that serves.
 
-    The standard library's logging stays what everybody writes to; only the lines are shaped here.
+    The standard library's logging stays what everybody writes to; structlog shapes the lines.
     What libraries log is kept to warnings, however low the level: at a lower one, drivers quote
     the values of their statements.
 
@@ -61,30 +48,6 @@ def logging_configuration(
             "uvicorn": {"level": _at_least("info", level)},
         },
     }
-
-
-class JsonLines(logging.Formatter):
-    """Makes one JSON object of each line.
-
-    By hand and not through structlog's processors, because every request pays for it
-    (docs/decisions/0013).
-    """
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record."""
-        moment = datetime.fromtimestamp(record.created, UTC)
-        told = {
-            "event": record.getMessage(),
-            "logger": record.name,
-            "level": record.levelname.lower(),
-            "timestamp": moment.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            **{name: value for name, value in vars(record).items() if name not in _NOT_TOLD},
-        }
-        if record.exc_info and record.exc_info[1] is not None:
-            told["exception"] = told_exception(record.exc_info[1])
-        if record.stack_info:
-            told["stack"] = record.stack_info
-        return _encode(told)
 
 
 def told_exception(error: BaseException) -> str:

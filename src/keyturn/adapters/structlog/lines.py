@@ -1,12 +1,30 @@
-"""Lines for a person at a terminal, through structlog; imported where somebody reads them."""
+"""Lines as JSON or for a person at a terminal, through structlog; loaded by who writes them."""
 
 import logging
 import sys
 
-import structlog
-from structlog.typing import EventDict, ExcInfo, Processor
 
-from keyturn.adapters.structlog.configuration import told_exception
+def _load_without_rich() -> None:
+    """Load structlog alone.
+
+    It would take rich along where that is installed, four megabytes for tracebacks that are told
+    otherwise here.
+    """
+    if "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment] # how an import is made to fail
+    try:
+        import structlog  # noqa: F401, PLC0415 - for its own sake
+    finally:
+        del sys.modules["rich"]
+
+
+_load_without_rich()
+
+import structlog  # noqa: E402 - see above
+from structlog.typing import EventDict, ExcInfo, Processor  # noqa: E402
+
+from keyturn.adapters.structlog.configuration import told_exception  # noqa: E402
 
 
 def _without_colours(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -22,6 +40,18 @@ _BEFORE_RENDERING: tuple[Processor, ...] = (
     _without_colours,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 )
+
+
+def json_formatter() -> logging.Formatter:
+    """Return what makes one JSON object of each line."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_BEFORE_RENDERING,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _tell_exception,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
 
 
 def console_formatter() -> logging.Formatter:
