@@ -286,7 +286,7 @@ async def _add(database: Database, user: User) -> None:
 def _in_use(database: Database) -> int:
     """How many connections somebody holds; threads hold their own."""
     store = database._store
-    return 10 - store._free._value if isinstance(store, PostgresStore) else 0
+    return 10 - store._turns if isinstance(store, PostgresStore) else 0
 
 
 @asynccontextmanager

@@ -38,7 +38,7 @@ class CountingUnitOfWork(UnitOfWork):
         """Do what `inner` does, and tell `count`."""
         self._inner = inner
         self._count = count
-        self._audit = _WatchedTrail(inner.audit)
+        self._noted: list[AuditEvent] = []
 
     @property
     def users(self) -> UserRepository:
@@ -73,13 +73,14 @@ class CountingUnitOfWork(UnitOfWork):
     @property
     def audit(self) -> AuditTrail:
         """The audit trail."""
-        return self._audit
+        return _WatchedTrail(self._inner.audit, self._noted)
 
     async def commit(self) -> None:
         """Commit, then count."""
         await self._inner.commit()
-        for event in self._audit.staged:
+        for event in self._noted:
             self._count(event)
+        self._noted.clear()
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
@@ -131,13 +132,13 @@ class CountingMailer(Mailer):
 
 
 class _WatchedTrail(AuditTrail):
-    def __init__(self, inner: AuditTrail) -> None:
+    def __init__(self, inner: AuditTrail, noted: list[AuditEvent]) -> None:
         self._inner = inner
-        self.staged: list[AuditEvent] = []
+        self._noted = noted
 
     def add(self, event: AuditEvent) -> None:
         self._inner.add(event)
-        self.staged.append(event)
+        self._noted.append(event)
 
     async def list_page(
         self, which: AuditFilter, *, before: EventId | None, limit: int

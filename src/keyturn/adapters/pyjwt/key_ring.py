@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import hmac
 import json
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
@@ -41,6 +42,14 @@ class SigningAlgorithm(StrEnum):
     EDDSA = "EdDSA"
 
 
+class _OneShotHMACAlgorithm(HMACAlgorithm):
+    """HMAC with SHA-256 by one call, where PyJWT makes an object for each signature."""
+
+    def sign(self, msg: bytes, key: bytes) -> bytes:
+        """Return the authentication code (RFC 7518 §3.2)."""
+        return hmac.digest(key, msg, "sha256")
+
+
 class _DeterministicECAlgorithm(ECAlgorithm):
     """ECDSA with the nonce of RFC 6979, so that the same claims give the same token."""
 
@@ -52,7 +61,7 @@ class _DeterministicECAlgorithm(ECAlgorithm):
 
 ALGORITHMS: Mapping[SigningAlgorithm, Algorithm] = MappingProxyType(
     {
-        SigningAlgorithm.HS256: HMACAlgorithm(HMACAlgorithm.SHA256),
+        SigningAlgorithm.HS256: _OneShotHMACAlgorithm(HMACAlgorithm.SHA256),
         SigningAlgorithm.RS256: RSAAlgorithm(RSAAlgorithm.SHA256),
         SigningAlgorithm.ES256: _DeterministicECAlgorithm(ECAlgorithm.SHA256, ec.SECP256R1),
         SigningAlgorithm.EDDSA: OKPAlgorithm(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from sqlalchemy import Connection, Executable, literal, select
 
 from keyturn.adapters.sqlalchemy.engine import sqlite_file
-from keyturn.adapters.sqlalchemy.failures import domain_errors
+from keyturn.adapters.sqlalchemy.failures import DomainErrors
 from keyturn.adapters.sqlalchemy.prepared import Prepared
 from keyturn.domain.errors import KeyturnError
 from keyturn.domain.revocation import Revocation
@@ -131,6 +131,7 @@ class Database:
             self._store = postgres.PostgresStore(
                 self._engine, size=pool_size, patience=pool_timeout
             )
+        self._domain_errors = DomainErrors(self._store.driver_errors)
         self.is_sqlite: Final = file is not None
         """Whether this is a SQLite file, which has one writer at a time."""
 
@@ -140,12 +141,12 @@ class Database:
 
     async def look_up(self, query: Prepared, parameters: Parameters) -> Sequence[SqlRow]:
         """Return the rows of a prepared query, read as of one moment."""
-        with domain_errors(*self._store.driver_errors):
+        with self._domain_errors:
             return await self._store.look_up(query, parameters)
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Return what `function` reads; it may be called twice."""
-        with domain_errors(*self._store.driver_errors):
+        with self._domain_errors:
             return await self._store.read(function)
 
     async def commit(
@@ -167,7 +168,7 @@ class Database:
         if not writes:
             return
         first = writes[0]
-        with domain_errors(*self._store.driver_errors):
+        with self._domain_errors:
             if len(writes) > 1 or before_commit is not None or not first.is_single_statement:
                 await self._store.transact(
                     lambda connection: _apply(writes, connection), before_commit
@@ -183,7 +184,7 @@ class Database:
         def execute(connection: Connection) -> int:
             return connection.execute(statement, parameters).rowcount
 
-        with domain_errors(*self._store.driver_errors):
+        with self._domain_errors:
             return await self._store.execute(execute)
 
     async def ping(self) -> None:

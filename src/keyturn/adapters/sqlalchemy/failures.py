@@ -1,7 +1,6 @@
 """What a failed statement means to the core, told without the data that it failed on."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 from sqlalchemy.exc import DBAPIError
 
@@ -32,40 +31,47 @@ class StoreFailure(Exception):
     """Why the store did not do it, for the operator's log."""
 
 
-@contextmanager
-def domain_errors(*driver_errors: type[Exception]) -> Iterator[None]:
-    """Turn what SQLAlchemy and the driver raise into errors of the domain.
+class DomainErrors:
+    """A context that turns what SQLAlchemy and the driver raise into errors of the domain.
 
     The driver's own error goes no further: PostgreSQL quotes whole rows in it, which hold
-    password hashes and e-mail addresses.
-
-    Args:
-        driver_errors: what the driver raises by itself.
-
-    Raises:
-        EmailTaken, RoleNotFound, StaleUser: a violated constraint says so.
-        StoreUnavailable: anything else, caused by a `StoreFailure`.
+    password hashes and e-mail addresses. It keeps nothing, so that one serves any number of calls.
     """
-    failing: tuple[type[Exception], ...] = (DBAPIError, *driver_errors)
-    try:
-        yield
-    except failing as error:
-        driver_error = error.driver_exception if isinstance(error, DBAPIError) else error
+
+    def __init__(self, driver_errors: tuple[type[Exception], ...]) -> None:
+        """Know what the driver raises by itself."""
+        self._failing = (DBAPIError, OSError, *driver_errors)
+
+    def __enter__(self) -> None:
+        """Begin; nothing is known yet."""
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Tell what it means.
+
+        Raises:
+            EmailTaken, RoleNotFound, StaleUser: a violated constraint says so.
+            StoreUnavailable: anything else that failed, caused by a `StoreFailure`.
+        """
+        if exc is None or not isinstance(exc, self._failing):
+            return
+        driver_error = exc.driver_exception if isinstance(exc, DBAPIError) else exc
         meaning = _MEANING_OF_CONSTRAINT.get(_violated_constraint(driver_error))
         if meaning is not None:
             raise meaning from None
-        failure = StoreFailure(_described(driver_error)).with_traceback(error.__traceback__)
-        raise StoreUnavailable from failure
-    except OSError as error:
-        failure = StoreFailure(_described(error)).with_traceback(error.__traceback__)
+        failure = StoreFailure(_described(driver_error)).with_traceback(traceback)
         raise StoreUnavailable from failure
 
 
-def _violated_constraint(driver_error: Exception) -> str:
+def _violated_constraint(driver_error: BaseException) -> str:
     return getattr(driver_error, "constraint_name", None) or str(driver_error)
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException) -> str:
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
     sqlstate: str = getattr(error, "sqlstate", None) or ""
     if sqlstate.startswith(_DATA_EXCEPTION):

@@ -12,7 +12,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.engine import sqlite_file
-from keyturn.adapters.sqlalchemy.failures import StoreFailure, domain_errors
+from keyturn.adapters.sqlalchemy.failures import DomainErrors, StoreFailure
 from keyturn.domain.errors import StoreUnavailable
 
 # Loaded where a database is migrated, and only there: a service that finds the newest schema does
@@ -114,7 +114,7 @@ def _run(url: str, step: "Callable[[Config], None]") -> None:
         step(config)
 
     file = sqlite_file(url)
-    with _one_at_a_time, domain_errors():
+    with _one_at_a_time, DomainErrors(()):
         if file is None:
             asyncio.run(_on_postgres(url, apply))
         else:

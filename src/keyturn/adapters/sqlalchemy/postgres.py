@@ -1,6 +1,7 @@
 """A PostgreSQL server, over connections that are kept."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -100,7 +101,9 @@ class PostgresStore:
         """
         self._engine = engine
         self._patience = patience
-        self._free = asyncio.Semaphore(size)
+        # Nobody waits while a turn is left: who ends one hands it to whoever has waited longest.
+        self._turns = size
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._idle: list[_Link] = []
 
     async def look_up(
@@ -161,9 +164,12 @@ class PostgresStore:
     async def _with_link(
         self, work: Callable[[_Link], Awaitable[T]], *, repeatable: bool = False
     ) -> T:
-        await self._take_turn()
+        if self._turns:
+            self._turns -= 1
+        else:
+            await self._wait_for_turn()
         try:
-            link = await self._connected()
+            link = self._idle_link() or await self._connected()
             try:
                 result = await work(link)
             except BaseException as error:
@@ -178,24 +184,41 @@ class PostgresStore:
                 self._idle.append(link)
                 return result
         finally:
-            self._free.release()
+            self._end_turn()
         # The server had closed it, by a restart for example, and the others with it.
         await self.dispose()
         return await self._with_link(work)
 
-    async def _take_turn(self) -> None:
-        if not self._free.locked():
-            await self._free.acquire()
-            return
-        async with asyncio.timeout(self._patience):
-            await self._free.acquire()
+    async def _wait_for_turn(self) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._patience):
+                await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                # It came too late for whoever was given it.
+                self._end_turn()
+            raise
 
-    async def _connected(self) -> _Link:
+    def _end_turn(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            # Who has given up is passed over.
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._turns += 1
+
+    def _idle_link(self) -> _Link | None:
         while self._idle:
             # That which was used last: the others may be closed by whoever counts them.
             link = self._idle.pop()
             if not link.driver.is_closed():
                 return link
+        return None
+
+    async def _connected(self) -> _Link:
         connection = await greenlet_spawn(self._engine.connect)
         driver: Any = connection.connection.driver_connection
         # From here on nobody but this store closes it.

@@ -4,6 +4,7 @@ What only SQLite is told (AUTOINCREMENT, the conditions of its partial indexes) 
 migrations alone: named here, it would load SQLite's dialect for PostgreSQL too.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sqlalchemy import (
@@ -49,9 +50,13 @@ class UtcTimestamp(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the stored moment as aware UTC."""
-        if value is None or dialect.name != "sqlite":
-            return value
-        return value.replace(tzinfo=UTC)
+        return None if value is None else value.replace(tzinfo=UTC)
+
+    def result_processor(
+        self, dialect: Dialect, coltype: object
+    ) -> Callable[[object], datetime | None] | None:
+        """Return what reads a stored moment, None where the driver does so itself."""
+        return super().result_processor(dialect, coltype) if dialect.name == "sqlite" else None
 
 
 metadata = MetaData(

@@ -55,48 +55,41 @@ class SqlUnitOfWork(UnitOfWork):
         self._on_revoked = on_revoked
         self._feed = feed
         self._staging = Staging()
-        self._users = SqlUserRepository(database, self._staging)
-        self._roles = SqlRoleRepository(database, self._staging)
-        self._families = SqlFamilyRepository(database, self._staging)
-        self._revocations = SqlRevocationWriter(self._staging)
-        self._one_time_tokens = SqlOneTimeTokenRepository(database, self._staging)
-        self._outbox = SqlOutbox(self._staging)
-        self._audit = SqlAuditTrail(database, self._staging)
 
     @property
     def users(self) -> UserRepository:
         """The users."""
-        return self._users
+        return SqlUserRepository(self._database, self._staging)
 
     @property
     def roles(self) -> RoleRepository:
         """The roles."""
-        return self._roles
+        return SqlRoleRepository(self._database, self._staging)
 
     @property
     def families(self) -> FamilyRepository:
         """The families."""
-        return self._families
+        return SqlFamilyRepository(self._database, self._staging)
 
     @property
     def revocations(self) -> RevocationWriter:
         """The revocations that this unit of work adds."""
-        return self._revocations
+        return SqlRevocationWriter(self._staging)
 
     @property
     def one_time_tokens(self) -> OneTimeTokenRepository:
         """The one-time tokens."""
-        return self._one_time_tokens
+        return SqlOneTimeTokenRepository(self._database, self._staging)
 
     @property
     def outbox(self) -> Outbox:
         """The mails that this unit of work asks for."""
-        return self._outbox
+        return SqlOutbox(self._staging)
 
     @property
     def audit(self) -> AuditTrail:
         """The audit trail."""
-        return self._audit
+        return SqlAuditTrail(self._database, self._staging)
 
     async def commit(self) -> None:
         """Apply everything staged, or nothing."""
