@@ -74,6 +74,7 @@ class PrometheusMetrics:
         )
         # With its labels bound once, a request is counted in half the time.
         self._bound: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._bound_refreshes: dict[RefreshOutcome, Counter] = {}
         self._mails = Counter(
             "keyturn_mails",
             "Mails for the mail server: sent, refused for good, or unavailable (tried again).",
@@ -126,7 +127,10 @@ class PrometheusMetrics:
 
     def count_refresh(self, outcome: RefreshOutcome) -> None:
         """Count a refresh that gave tokens."""
-        self._refreshes.labels(outcome.value).inc()
+        bound = self._bound_refreshes.get(outcome)
+        if bound is None:
+            bound = self._bound_refreshes[outcome] = self._refreshes.labels(outcome.value)
+        bound.inc()
 
     def count_mail(self, result: str) -> None:
         """Count a mail that the mail server was to take."""

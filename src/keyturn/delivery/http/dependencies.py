@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from keyturn.delivery.http.bearer import presented_access_token, presented_proof
 from keyturn.delivery.http.observation import client_ip, note_subject
-from keyturn.delivery.http.request_ids import request_id
+from keyturn.delivery.http.request_ids import header_of, request_id
 from keyturn.delivery.http.services import AccessChecks, HttpOptions, Services
 from keyturn.domain.errors import AuthenticationRequired, PermissionDenied
 from keyturn.domain.events import Origin
@@ -159,7 +159,7 @@ def origin_of(request: Request) -> Origin:
     The user agent is cut to 512 characters and loses what can't be printed; an address that is
     none, as some proxies send, is left out.
     """
-    user_agent = request.headers.get("user-agent", "")
+    user_agent = header_of(request.scope, b"user-agent") or ""
     if not user_agent.isprintable():
         user_agent = "".join(filter(str.isprintable, user_agent))
     return Origin(

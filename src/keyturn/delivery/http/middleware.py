@@ -52,7 +52,10 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 scope[_STATUS] = message["status"]
                 headers = [*message.get("headers", ()), id_header, _NO_SNIFFING]
-                if not any(name == b"cache-control" for name, _ in headers):
+                for name, _ in headers:
+                    if name == b"cache-control":
+                        break
+                else:
                     headers.append(_NOT_STORED)
                 message["headers"] = headers
             await send(message)

@@ -1,7 +1,7 @@
 """The id by which one request is found again in answers and logs."""
 
+import os
 import re
-import secrets
 
 from starlette.types import Scope
 
@@ -17,8 +17,16 @@ def request_id(scope: Scope) -> str:
     """
     known: str | None = scope.get(_SCOPE_KEY)
     if known is None:
-        known = scope[_SCOPE_KEY] = _sent_by_client(scope) or secrets.token_hex(16)
+        known = scope[_SCOPE_KEY] = _sent_by_client(scope) or os.urandom(16).hex()
     return known
+
+
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """Return the first header of this lower-case name, None without one."""
+    for found, value in scope["headers"]:
+        if found == name:
+            return bytes(value).decode("latin-1")
+    return None
 
 
 def _sent_by_client(scope: Scope) -> str | None:

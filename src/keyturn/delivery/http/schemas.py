@@ -234,18 +234,23 @@ class RefreshedTokens(Tokens):
     @staticmethod
     def after(result: RotateRefreshResult, *, in_cookie: bool) -> "RefreshedTokens":
         """Return the answer for a refresh; its refresh token only if it is not in the cookie."""
+        answer = RefreshedTokens.model_validate(RefreshedTokens.members_after(result))
+        return answer.model_copy(update={"refresh_token": None}) if in_cookie else answer
+
+    @staticmethod
+    def members_after(result: RotateRefreshResult) -> dict[str, object]:
+        """Return the members of the answer for a refresh whose token is not in the cookie."""
         pair = result.tokens
-        # Nothing here comes from a caller: there is nothing to validate.
-        return RefreshedTokens.model_construct(
-            access_token=pair.access_token.reveal(),
-            token_type=token_type(pair.key_thumbprint),
-            expires_in=pair.expires_in,
-            refresh_token=None if in_cookie else pair.refresh_token.reveal(),
-            refresh_expires_in=pair.refresh_expires_in,
-            refresh_after=pair.refresh_after,
-            session_id=pair.session_id,
-            outcome=result.outcome,
-        )
+        return {
+            "access_token": pair.access_token.reveal(),
+            "token_type": token_type(pair.key_thumbprint),
+            "expires_in": pair.expires_in,
+            "refresh_token": pair.refresh_token.reveal(),
+            "refresh_expires_in": pair.refresh_expires_in,
+            "refresh_after": pair.refresh_after,
+            "session_id": pair.session_id,
+            "outcome": result.outcome.value,
+        }
 
 
 class OAuthTokens(BaseModel):

@@ -5,11 +5,10 @@ few requests are answered by the same functions without that way round. Only wha
 clients usually do is answered here; everything else takes the long way, where the routes are.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
+from pydantic_core import from_json, to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route
@@ -18,11 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from keyturn.delivery.http import routes_auth, routes_oauth
 from keyturn.delivery.http.dependencies import required_principal_of
 from keyturn.delivery.http.errors import NO_STORE, answer_error
+from keyturn.delivery.http.request_ids import header_of
 from keyturn.delivery.http.schemas import RefreshedTokens
 from keyturn.domain.errors import KeyturnError
 from keyturn.domain.secret import Secret
 
-ShortPath = Callable[[Request], Awaitable[Response | None]]
+ShortPath = Callable[[Request], Awaitable[ASGIApp | None]]
 """Answers a request as its route would; None, having read at most the body, for the long way."""
 
 
@@ -45,7 +45,7 @@ class ShortPathsMiddleware:
         answers, route = found
         # What others look at to know which route it was.
         scope["route"] = route
-        request = Request(scope, receive)
+        request = _ShortRequest(scope, receive)
         try:
             answer = await answers(request)
             if answer is None:
@@ -55,39 +55,71 @@ class ShortPathsMiddleware:
         await (answer or self._app)(scope, receive, send)
 
 
+class _ShortRequest(Request):
+    """A request whose body is read as it mostly comes: in one piece."""
+
+    async def body(self) -> bytes:
+        """Return the body.
+
+        Raises:
+            ClientDisconnect: the client left before it was whole.
+        """
+        if not hasattr(self, "_body"):
+            pieces = []
+            more = True
+            while more:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                pieces.append(message.get("body", b""))
+                more = message.get("more_body", False)
+            self._body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return self._body
+
+
+class _Json:
+    """An answer that is JSON, with nothing about it left to be found out."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        length = str(len(self._text)).encode()
+        headers = [(b"content-length", length), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self._text})
+
+
 async def _verify(request: Request) -> Response:
     return await routes_auth.verify(request, await required_principal_of(request))
 
 
-async def _refresh(request: Request) -> Response | None:
-    if request.headers.get("content-type") != "application/json":
+async def _refresh(request: Request) -> ASGIApp | None:
+    if header_of(request.scope, b"content-type") != "application/json":
         return None
     token = _only_refresh_token(await request.body())
     if token is None:
         return None
     result = await routes_auth.rotate(request, token)
-    return _json(RefreshedTokens.after(result, in_cookie=False))
+    return _Json(to_json(RefreshedTokens.members_after(result)))
 
 
 async def _issue_tokens(request: Request) -> Response:
-    return _json(await routes_oauth.tokens_for(request), NO_STORE)
+    answer = await routes_oauth.tokens_for(request)
+    text = answer.model_dump_json(exclude_none=True)
+    return Response(text, headers=NO_STORE, media_type="application/json")
 
 
 def _only_refresh_token(body: bytes) -> Secret | None:
     """Return the refresh token of a body that holds it and nothing else."""
     try:
-        members: object = json.loads(body)
-    except (ValueError, RecursionError):
+        members: object = from_json(body)
+    except ValueError:
         return None
     if not isinstance(members, dict) or members.keys() != {"refresh_token"}:
         return None
     token = members["refresh_token"]
     return Secret(token) if isinstance(token, str) and token.isascii() else None
-
-
-def _json(answer: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
-    text = answer.model_dump_json(exclude_none=True)
-    return Response(text, headers=headers, media_type="application/json")
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
