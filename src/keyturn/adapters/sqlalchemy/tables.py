@@ -50,7 +50,9 @@ class UtcTimestamp(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Return the stored moment as aware UTC."""
-        return None if value is None else value.replace(tzinfo=UTC)
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.replace(tzinfo=UTC)
 
     def result_processor(
         self, dialect: Dialect, coltype: object

@@ -83,7 +83,7 @@ class _Json:
     def __init__(self, text: bytes) -> None:
         self._text = text
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _: Scope, __: Receive, send: Send) -> None:
         length = str(len(self._text)).encode()
         headers = [(b"content-length", length), (b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
