@@ -659,6 +659,13 @@ SUBJECTS = {
             "limit",
         ),
         Subject(
+            "prototype-bare",
+            "hand-written, no framework at all",
+            Api(ready="/refresh", refresh="/refresh"),
+            peer("prototype", uvicorn("bare:app")),
+            "limit",
+        ),
+        Subject(
             "prototype-counted",
             "hand-written, its round trips counted",
             Api(ready="/refresh", refresh="/refresh"),

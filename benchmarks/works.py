@@ -385,6 +385,7 @@ WORKS = [
         "rotation on PostgreSQL",
         (1, 16, 64),
         (
+            "prototype-bare",
             "prototype",
             "keyturn",
             "keyturn-eddsa",
