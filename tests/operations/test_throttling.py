@@ -34,6 +34,16 @@ class RedisServer(Protocol):
 Connect = Callable[[str], Api]
 
 
+NOBODY = {"email": "nobody@example.com"}
+ATTEMPTS = {
+    "login": ("/v1/auth/login", NOBODY | {"password": "no passphrase of mine"}),
+    "register": ("/v1/auth/register", NOBODY | {"password": "a passphrase of my own"}),
+    "reset": ("/v1/auth/password-reset", NOBODY),
+    "verify": ("/v1/auth/email-verification", NOBODY),
+}
+"""What is counted at once."""
+
+
 def refresh(service: Api, token: str = "worth nothing") -> httpx.Response:
     return service.call("POST", "/v1/auth/refresh", body={"refresh_token": token})
 
@@ -71,7 +81,7 @@ def counted(request: pytest.FixtureRequest, environment: pytest.MonkeyPatch) -> 
     return lambda: counted_in_redis(redis.url)
 
 
-def test_who_may_not_refresh_may_not_after_the_service_was_killed_and_started_again(
+def test_who_is_refused_is_refused_after_the_service_was_killed_and_started_again(
     serve_in: Serve,
     tmp_path: Path,
     environment: pytest.MonkeyPatch,
@@ -79,7 +89,8 @@ def test_who_may_not_refresh_may_not_after_the_service_was_killed_and_started_ag
     api: Connect,
     eventually: Eventually,
 ) -> None:
-    environment.setenv("KEYTURN_THROTTLE_REFRESH", "3/hour")
+    for action in (*ATTEMPTS, "refresh"):
+        environment.setenv(f"KEYTURN_THROTTLE_{action.upper()}", "3/hour")
     with serve_in(tmp_path, ended_by=signal.SIGKILL) as banner:
         service = api(banner)
         tokens = service.register_and_log_in()
@@ -88,11 +99,17 @@ def test_who_may_not_refresh_may_not_after_the_service_was_killed_and_started_ag
             assert answer.status_code == 200
             tokens = answer.json()
         assert refresh(service, tokens["refresh_token"]).status_code == 429
+        for path, body in ATTEMPTS.values():
+            statuses = [service.call("POST", path, body=body).status_code for _ in range(4)]
+            assert statuses[0] < 429, path
+            assert statuses[-1] == 429, path
         eventually(lambda: counted() == 3)
     with serve_in(tmp_path) as banner:
-        refused = refresh(api(banner), tokens["refresh_token"])
-        assert refused.status_code == 429
-        assert 1 <= int(refused.headers["retry-after"]) <= 3600
+        service = api(banner)
+        attempts = [service.call("POST", path, body=body) for path, body in ATTEMPTS.values()]
+        for refused in (refresh(service, tokens["refresh_token"]), *attempts):
+            assert refused.status_code == 429
+            assert 1 <= int(refused.headers["retry-after"]) <= 3600
     assert counted() == 3
 
 

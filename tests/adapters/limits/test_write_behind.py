@@ -414,6 +414,27 @@ async def test_while_the_store_is_gone_counting_goes_on_and_afterwards_nothing_i
     assert await admitted(start("100/hour"), 1) == 0
 
 
+async def test_where_there_is_no_time_to_write_all_the_others_are_next(
+    start: Start, database: WatchedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    throttle = start("100/hour")
+    commit = database.commit
+
+    async def commit_once(writes: Sequence[StagedWrite]) -> None:
+        if database.asked > 0:
+            raise StoreUnavailable
+        await commit(writes)
+
+    monkeypatch.setattr(database, "commit", commit_once)
+    for _ in range(3):
+        for number in range(3):
+            await admitted(throttle, 10, f"192.0.2.{number}")
+        database.asked = 0
+        with pytest.raises(StoreUnavailable):
+            await throttle.write()
+    assert sorted(await stored(database)) == [10, 20, 30]
+
+
 async def test_while_the_store_is_gone_windows_that_end_are_forgotten(
     start: Start, database: WatchedDatabase, moment: Moment
 ) -> None:
