@@ -374,7 +374,9 @@ def _unset_all(patch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def _serve(folder: Path, *arguments: str) -> Iterator[str]:
+def _serve(
+    folder: Path, *arguments: str, ended_by: signal.Signals = signal.SIGTERM
+) -> Iterator[str]:
     log = folder / "stderr.txt"
     out = folder / "stdout.txt"
     with (
@@ -396,7 +398,7 @@ def _serve(folder: Path, *arguments: str) -> Iterator[str]:
             printing.start()
             try:
                 yield banner
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(ended_by)
                 process.wait(timeout=30)
             except BaseException:
                 process.kill()
@@ -406,7 +408,8 @@ def _serve(folder: Path, *arguments: str) -> Iterator[str]:
         except BaseException:
             process.kill()
             raise
-    assert process.returncode == 0, log.read_text()
+    killed = ended_by == signal.SIGKILL
+    assert process.returncode == (-signal.SIGKILL if killed else 0), log.read_text()
     assert "Traceback" not in log.read_text()
     assert "failed unexpectedly" not in log.read_text()
 

@@ -357,6 +357,13 @@ def _tasks(settings: Settings, container: Container) -> Iterator[Callable[[], Aw
     follow_keys = container.keys().follow
     yield Repetition("following the keys", follow_keys, pause=second, timeout=5 * second).forever
     yield container.deliver_mail_regularly().forever
+    if settings.throttle == "on":
+        from keyturn.adapters.limits.throttle import LimitsThrottle
+        from keyturn.delivery.background.write_attempts import WriteAttemptsRegularly
+
+        throttle = container.throttle()
+        if isinstance(throttle, LimitsThrottle):
+            yield WriteAttemptsRegularly(throttle.write).forever
     if settings.purge:
         yield container.purge_regularly().forever
     if settings.metrics and SHARED_FOLDER_VARIABLE in os.environ:

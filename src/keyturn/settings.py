@@ -226,11 +226,9 @@ class Settings(BaseSettings):
     throttle_verify: str = Field(
         default="10/minute;60/hour", description="verifications of one address"
     )
-    throttle_refresh: str = Field(
-        default="600/minute", description="refreshes of one address, per worker"
-    )
+    throttle_refresh: str = Field(default="600/minute", description="refreshes of one address")
     throttle_strength: str = Field(
-        default="60/minute", description="estimates of passwords of one address, per worker"
+        default="60/minute", description="estimates of passwords of one address"
     )
     breach_url: EncryptedUrl | None = Field(
         default=None,

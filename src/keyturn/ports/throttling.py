@@ -27,8 +27,15 @@ class Throttle(Protocol):
     ) -> None:
         """Count an attempt and return, or refuse it.
 
-        Of any number of concurrent attempts no more are admitted than the limits allow. Whether
-        an account exists plays no part.
+        Of any number of concurrent attempts no more are admitted than the limits allow, by all
+        processes together. Whether an account exists plays no part.
+
+        `REFRESH` and `STRENGTH` are frequent and harm little, so that of these each process may
+        decide by what it knows: all that it has counted itself, and what the others, and those
+        before a restart, had counted about a second ago where that was a tenth of the limit or
+        more. Several processes may so admit a burst that is over within a second once each; of
+        what goes on for longer, what each counts in a second, or below its tenth, comes on top of
+        the limit. One process alone never admits more than the limits allow.
 
         Args:
             action: what is tried.
@@ -38,5 +45,6 @@ class Throttle(Protocol):
 
         Raises:
             TooManyAttempts: the source or the account has used up what it may.
-            StoreUnavailable: where the attempts are counted can't be reached: fails closed.
+            StoreUnavailable: where the attempts are counted can't be reached, and has to be for
+                this one: fails closed.
         """

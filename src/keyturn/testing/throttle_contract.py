@@ -172,7 +172,8 @@ class ThrottleContract:
 class SharedThrottleContract(ThrottleContract):
     """The contract of a `Throttle` that several processes share, or one before and after a restart.
 
-    Needs a further fixture, `beside`.
+    Of actions that the throttle counts with all others at once; see `Throttle.admit` for what
+    holds of the rest. Needs a further fixture, `beside`.
     """
 
     @pytest.fixture

@@ -221,13 +221,6 @@ async def test_every_action_has_a_default() -> None:
     assert await refusals(throttle, RESET, 10, source=THERE, account=ADA) == 7
 
 
-async def test_a_refresh_is_counted_without_the_store() -> None:
-    throttle = LimitsThrottle(RedisWindows(NOWHERE))
-    assert await refusals(throttle, ThrottledAction.REFRESH, 70, account=ADA) == 10
-    with pytest.raises(StoreUnavailable):
-        await throttle.admit(LOGIN, source=HERE)
-
-
 @pytest.mark.parametrize(
     "written",
     ["30", "many", "30/fortnight", "/minute", "30/minute;", "30/minute and 3/hour", "-1/minute"],

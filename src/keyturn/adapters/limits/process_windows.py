@@ -35,14 +35,25 @@ class ProcessWindows(MemoryStorage):
         """
         now = time.time()
         if self.expirations.get(key, 0.0) <= now:
-            if len(self.expirations) >= self._clears_at:
-                self._clear_ended(now)
-            self.storage[key] = 0
-            self.expirations[key] = now + expiry
+            self.begin(key, 0, now + expiry)
         self.storage[key] += amount
         return self.storage[key]
 
-    def _clear_ended(self, now: float) -> None:
+    def begin(self, key: str, count: int, ends_at: float) -> None:
+        """Make a window, in place of one that has ended.
+
+        Args:
+            key: of the window.
+            count: what it holds.
+            ends_at: in seconds since 1970.
+        """
+        if len(self.expirations) >= self._clears_at:
+            self._clear_ended()
+        self.storage[key] = count
+        self.expirations[key] = ends_at
+
+    def _clear_ended(self) -> None:
+        now = time.time()
         for key in [key for key, end in self.expirations.items() if end <= now]:
             del self.expirations[key]
             del self.storage[key]

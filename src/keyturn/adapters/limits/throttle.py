@@ -15,6 +15,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 
 from keyturn.adapters.limits.process_windows import ProcessWindows
+from keyturn.adapters.limits.write_behind import WriteBehindLimiter
 from keyturn.domain.errors import StoreUnavailable, TooManyAttempts
 from keyturn.ports.throttling import Throttle, ThrottledAction
 
@@ -76,8 +77,9 @@ DEFAULT_RATES: Final[Mapping[ThrottledAction, Rates]] = MappingProxyType(
     }
 )
 
-COUNTED_IN_PROCESS: Final = frozenset({ThrottledAction.REFRESH, ThrottledAction.STRENGTH})
-"""What is so frequent, and costs so little, that counting it elsewhere would be the larger load."""
+WRITTEN_BEHIND: Final = frozenset({ThrottledAction.REFRESH, ThrottledAction.STRENGTH})
+"""What is so frequent, and costs so little, that counting each in the storage would be the larger
+load: see `WriteBehindLimiter`."""
 
 
 class LimitsThrottle(Throttle):
@@ -92,7 +94,7 @@ class LimitsThrottle(Throttle):
         storage: Storage,
         rates: Mapping[ThrottledAction, Rates] = DEFAULT_RATES,
         *,
-        counted_in_process: frozenset[ThrottledAction] = COUNTED_IN_PROCESS,
+        written_behind: frozenset[ThrottledAction] = WRITTEN_BEHIND,
     ) -> None:
         """Count in `storage`.
 
@@ -100,19 +102,27 @@ class LimitsThrottle(Throttle):
             storage: `ProcessWindows`, `RedisWindows` or `SqlThrottleWindows`; the attempts of all
                 processes that share it are counted together.
             rates: an action that is not named may be tried as often as anybody likes.
-            counted_in_process: actions that each process counts for itself.
+            written_behind: actions that each process counts for itself and adds to the storage
+                at each `write`, unless the storage is nothing but its own memory.
         """
         self._rates = rates
-        self._shared = FixedWindowRateLimiter(storage)
-        self._own = FixedWindowRateLimiter(ProcessWindows())
-        self._counted_in_process = counted_in_process
+        self._at_once = FixedWindowRateLimiter(storage)
+        self._later = WriteBehindLimiter(storage)
+        self._written_behind = (
+            frozenset() if isinstance(storage, ProcessWindows) else written_behind
+        )
 
     async def admit(
         self, action: ThrottledAction, *, source: str | None, account: str | None = None
     ) -> None:
         windows = self._windows(action, source, account)
-        limiter = self._own if action in self._counted_in_process else self._shared
+        limiter = self._at_once
         with _store_errors():
+            if action in self._written_behind:
+                limiter = self._later
+                # All of them first: nothing is waited for from the first test to the last hit.
+                for window in windows:
+                    await self._later.look_up(*window)
             for window in windows:
                 if not await limiter.test(*window):
                     raise TooManyAttempts(await _seconds_until_free(limiter, windows))
@@ -120,6 +130,15 @@ class LimitsThrottle(Throttle):
                 # Of those who passed the test at once, only so many pass this as may.
                 if not await limiter.hit(*window):
                     raise TooManyAttempts(await _seconds_until_free(limiter, windows))
+
+    async def write(self) -> None:
+        """Exchange with the storage what is written behind; to be called about once a second.
+
+        Raises:
+            StoreUnavailable: the storage can't be reached; nothing that was counted is lost.
+        """
+        with _store_errors():
+            await self._later.write()
 
     def _windows(
         self, action: ThrottledAction, source: str | None, account: str | None

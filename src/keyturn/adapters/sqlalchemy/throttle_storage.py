@@ -61,7 +61,7 @@ class SqlThrottleWindows(Storage):
         """Return nothing: `Database` says itself what its errors mean."""
         return ()
 
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
         """Count in a window, which begins now if there is none.
 
         Args:
