@@ -28,9 +28,9 @@ class MemoryAuditTrail(AuditTrail):
         found = [
             event
             for event in self._store.audit_events.values()
-            if (before is None or event.id < before)
-            and which.type in {None, event.type}
-            and which.actor in {None, event.actor}
-            and which.subject in {None, event.subject}
+            if (before is None or event.id.int < before.int)
+            and which.type in (None, event.type)
+            and which.actor in (None, event.actor)
+            and which.subject in (None, event.subject)
         ]
         return nlargest(limit, found, key=lambda event: event.id.int)
