@@ -38,10 +38,14 @@ CHEAP_HASHES = {
 
 # What a test needs of SQLAlchemy is imported where it is needed: the core's tests do without.
 
+# What is imported for tests stays until the end, and is not searched for garbage.
+gc.disable()
+
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector what was imported: it is there until the end."""
+    """Collect the garbage of tests alone."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -280,17 +280,18 @@ def every_order(
         running = set(range(len(use_cases)))
         taken: list[int] = []
         while running:
+            visible = look()
             if len(taken) < len(order):
                 chosen = order[len(taken)]
             else:
-                situation = (look(), *seen)
+                situation = (visible, *seen)
                 if situation in known:
                     break
                 known.add(situation)
                 chosen, *others = sorted(running)
                 orders.extend([*taken, other] for other in others)
             taken.append(chosen)
-            seen[chosen] = (*seen[chosen], look())
+            seen[chosen] = (*seen[chosen], visible)
             try:
                 use_cases[chosen].send(None)
             except StopIteration as end:
