@@ -41,6 +41,12 @@ test: check ## check, then run every test; those of Node's clients where npm can
 		echo "Left out, for want of npm or its registry: the clients of tests/interop/node"
 	KEYTURN_TEST_DEPTH=$${KEYTURN_TEST_DEPTH-6} $(BIN)/python -m pytest
 
+# Nothing but the plugin that runs `async def`, and what was compiled is kept for the next time.
+.PHONY: test-core
+test-core: $(VENV)/.dev ## run the tests of the domain and the use-cases, in about a second
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet --disable-plugin-autoload \
+		-p pytest_asyncio.plugin tests/domain tests/use_cases
+
 .PHONY: interop
 interop: $(VENV)/.dev $(NODE_CLIENTS) ## run clients that others wrote, Python's and Node's (needs npm)
 	$(BIN)/python -m pytest tests/interop

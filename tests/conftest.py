@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import gc
 import importlib.util
 import os
 import re
@@ -37,15 +38,22 @@ CHEAP_HASHES = {
 
 # What a test needs of SQLAlchemy is imported where it is needed: the core's tests do without.
 
+# What is imported for tests stays until the end, and is not searched for garbage.
+gc.disable()
 
-@pytest.fixture(autouse=True)
-def nothing_left_set() -> Iterator[None]:
-    """`serve` tells its workers the issuer through the environment: no later test must see it."""
-    before = os.environ.copy()
-    yield
-    for name in os.environ.keys() - before.keys():
-        if name.startswith("KEYTURN_"):
-            del os.environ[name]
+
+def pytest_collection_finish() -> None:
+    """Collect the garbage of tests alone."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Spare a run without Hypothesis its plugin's last words: it would import it for them."""
+    plugins = session.config.pluginmanager
+    if "hypothesis" not in sys.modules and plugins.has_plugin("hypothesispytest"):
+        plugins.unregister(name="hypothesispytest")
 
 
 @pytest.fixture(scope="session", autouse=True)

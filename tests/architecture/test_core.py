@@ -87,6 +87,14 @@ def test_what_a_clock_says_is_no_offence() -> None:
     assert not list(offences("def f(self):\n    return self._clock.now()"))
 
 
+def test_a_whole_service_in_memory_needs_the_standard_library_alone() -> None:
+    program = "import keyturn.testing.in_memory, keyturn.testing.builders"
+    # -S: no package that is installed can be found.
+    subprocess.run(
+        [sys.executable, "-S", "-c", program], env={"PYTHONPATH": str(SOURCE)}, check=True
+    )
+
+
 def test_nothing_that_serves_loads_what_is_for_tests() -> None:
     program = (
         "import sys, keyturn.main, keyturn.container, keyturn.doctor\n"

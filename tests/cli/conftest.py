@@ -1,5 +1,6 @@
 """Carries out commands, and keeps one service for those tests that leave it as it is."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -9,6 +10,16 @@ from typing import NamedTuple
 import pytest
 
 from keyturn.main import run_command_line
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_set() -> Iterator[None]:
+    """`serve` tells its workers the issuer through the environment: no later test must see it."""
+    before = os.environ.copy()
+    yield
+    for name in os.environ.keys() - before.keys():
+        if name.startswith("KEYTURN_"):
+            del os.environ[name]
 
 
 class Ended(NamedTuple):

@@ -9,7 +9,8 @@ step ends wherever a use-case waits for its store.
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 
@@ -93,14 +94,27 @@ class Issued:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What is stored after a refresh, and the tokens that it gave, None if it was refused."""
+
+    store: MemoryStore
+    tokens: TokenPair | None
+
+
+@dataclass(frozen=True)
 class World:
-    """What is stored, what time it is, who holds which of the tokens issued so far."""
+    """What is stored, what time it is, who holds which of the tokens issued so far.
+
+    Attributes:
+        answers: to each token that was presented in this world; a service does not see by whom.
+    """
 
     store: MemoryStore
     elapsed: timedelta
     issued: tuple[Issued, ...]
     held: dict[Actor, int]
     path: tuple[Event, ...]
+    answers: dict[int, Answer] = field(default_factory=dict)
 
     @property
     def family(self) -> RefreshTokenFamily:
@@ -160,26 +174,31 @@ class Exploration:
         self.keyturn.store.replace_by(world.store.copy())
         self.keyturn.clock.set(self.began + world.elapsed)
 
-    def leave(self, world: World, event: Event, **changes: object) -> World:
-        return replace(
-            world,
-            store=self.keyturn.store.copy(),
-            path=(*world.path, event),
-            **changes,  # type: ignore[arg-type]  # the callers name fields of World
-        )
-
     def follow(self, world: World, event: Event) -> World:
-        self.enter(world)
+        after = (*world.path, event)
         if event in REFRESHES:
             return self.refresh(world, event)
         if event in STEPS:
-            return self.leave(world, event, elapsed=world.elapsed + STEPS[event])
+            elapsed = world.elapsed + STEPS[event]
+            return World(world.store, elapsed, world.issued, world.held, after)
         if event is Event.LOGOUT:
+            self.enter(world)
             run(self.keyturn.logout(world.issued[world.held[Actor.TAB]].token))
-            assert self.keyturn.store.families[world.family.id].revoked_at is not None
-            return self.leave(world, event)
+            store = self.keyturn.store.copy()
+            assert store.families[world.family.id].revoked_at is not None
+            return World(store, world.elapsed, world.issued, world.held, after)
         actor = Actor.OTHER_TAB if event is Event.TABS_SHARE else Actor.THIEF
-        return self.leave(world, event, held={**world.held, actor: world.held[Actor.TAB]})
+        held = {**world.held, actor: world.held[Actor.TAB]}
+        return World(world.store, world.elapsed, world.issued, held, after)
+
+    def present(self, world: World, index: int) -> Answer:
+        if index not in world.answers:
+            self.enter(world)
+            tokens: TokenPair | None = None
+            with suppress(InvalidRefreshToken):
+                tokens = run(self.keyturn.refresh(world.issued[index].token)).tokens
+            world.answers[index] = Answer(self.keyturn.store.copy(), tokens)
+        return world.answers[index]
 
     def refresh(self, world: World, event: Event) -> World:
         actor = REFRESHES[event]
@@ -189,11 +208,9 @@ class Exploration:
         was_live = world.family.is_live(now)
         in_grace = abs(now - world.family.rotated_at) < POLICY.grace
         due = was_live and (index == newest or (index == newest - 1 and in_grace))
-        try:
-            tokens: TokenPair | None = run(self.keyturn.refresh(world.issued[index].token)).tokens
-        except InvalidRefreshToken:
-            tokens = None
-        after = self.leave(world, event)
+        answer = self.present(world, index)
+        tokens = answer.tokens
+        after = World(answer.store, world.elapsed, world.issued, world.held, (*world.path, event))
 
         # An honest retry inside the grace window never logs anyone out, nor does first use.
         assert (tokens is not None) == due, after.path
@@ -213,7 +230,7 @@ class Exploration:
         # A replay is the same successor: there is no second chain.
         assert tokens.refresh_token == issued[-1].token, after.path
         held = world.held if event in LOST else {**world.held, actor: len(issued) - 1}
-        return replace(after, issued=issued, held=held)
+        return World(answer.store, world.elapsed, issued, held, after.path)
 
     def check(self, world: World) -> None:
         """Check, with the pure decision, what each token issued so far is worth."""
@@ -263,17 +280,18 @@ def every_order(
         running = set(range(len(use_cases)))
         taken: list[int] = []
         while running:
+            visible = look()
             if len(taken) < len(order):
                 chosen = order[len(taken)]
             else:
-                situation = (look(), *seen)
+                situation = (visible, *seen)
                 if situation in known:
                     break
                 known.add(situation)
                 chosen, *others = sorted(running)
                 orders.extend([*taken, other] for other in others)
             taken.append(chosen)
-            seen[chosen] = (*seen[chosen], look())
+            seen[chosen] = (*seen[chosen], visible)
             try:
                 use_cases[chosen].send(None)
             except StopIteration as end:

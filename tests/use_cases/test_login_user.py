@@ -4,9 +4,6 @@ import asyncio
 
 import pytest
 
-from keyturn.adapters.pyjwt.codec import PyJwtCodec
-from keyturn.adapters.pyjwt.key_files import generate_key
-from keyturn.adapters.pyjwt.key_ring import KeyRing, SigningAlgorithm
 from keyturn.domain.errors import (
     HashingBusy,
     InvalidCredentials,
@@ -19,16 +16,12 @@ from keyturn.domain.policies import ClaimsPolicy, SessionPolicy
 from keyturn.domain.refresh_token_family import Device, RevokeReason
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import UserStatus
-from keyturn.ports.tokens import TokenCodec
 from keyturn.testing.doubles import OpaqueTokenCodec, PlainPasswordHasher
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.change_password import ChangePasswordCommand
-from keyturn.use_cases.define_role import DefineRoleCommand
 from keyturn.use_cases.login_user import LoginUserCommand
-from keyturn.use_cases.register_user import RegisterUserCommand
 
 WRONG = Secret("not the right password")
-KEY = generate_key(SigningAlgorithm.EDDSA)
 
 
 async def test_a_login_gives_tokens_of_a_new_session(keyturn: InMemoryKeyturn) -> None:
@@ -146,34 +139,6 @@ async def test_the_claims_policy_decides_what_the_token_says(
     tokens = await keyturn.login()
     claims = keyturn.codec.decode_access(tokens.access_token, keyturn.clock.now())
     assert (claims.roles, claims.permissions) == (roles, permissions)
-
-
-@pytest.mark.parametrize(
-    "codec",
-    [
-        OpaqueTokenCodec(),
-        PyJwtCodec(KeyRing([KEY], KEY.kid), issuer="https://auth.example.com", audience="keyturn"),
-    ],
-)
-@pytest.mark.parametrize(
-    ("many_roles", "told"), [(False, {"big-0", "big-1", "big-2", "user"}), (True, frozenset())]
-)
-async def test_more_rights_than_a_token_holds_are_kept_out_of_it_and_nobody_is_kept_out(
-    codec: TokenCodec, *, many_roles: bool, told: frozenset[str]
-) -> None:
-    keyturn = InMemoryKeyturn(codec=codec)
-    names = [f"big-{number}" + "-" * 50 * many_roles for number in range(99 if many_roles else 3)]
-    for name in names:
-        permissions = frozenset(f"p{number}:{name}{'a' * 40}"[:64] for number in range(50))
-        await keyturn.define_role.execute(DefineRoleCommand(name, permissions, actor=None))
-    roles = frozenset({"user", *names})
-    user = await keyturn.register_user.execute(RegisterUserCommand(ADA, PASSWORD, roles=roles))
-    tokens = await keyturn.login()
-    tokens = (await keyturn.refresh(tokens.refresh_token)).tokens
-    principal = keyturn.authenticate_access.execute(tokens.access_token)
-    assert (principal.roles, principal.permissions) == (told, None)
-    principal = await keyturn.resolve_permissions.execute(principal)
-    assert (principal.roles, principal.permissions) == (roles, user.permissions)
 
 
 async def test_a_login_beyond_the_limit_evicts_the_least_recently_used_session() -> None:

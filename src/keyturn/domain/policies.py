@@ -18,6 +18,7 @@ MAX_GRACE = timedelta(seconds=60)
 SHORTEST_PASSWORD = 8
 
 _SHORTEST_CONTEXT_WORD = 4
+_NOT_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _BETWEEN_WORDS = re.compile(r"[\s.+_@-]+")
 _AROUND_A_WORD = string.digits + string.punctuation + string.whitespace
 
@@ -102,7 +103,7 @@ class PasswordPolicy:
         # NFC of a hostile text costs time in proportion to it: bound it first.
         if len(text) > 4 * self.max_length:
             raise PasswordTooLong(f"A password has at most {self.max_length} characters.")
-        if "\x00" in text or any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        if _NOT_TEXT.search(text):
             raise PasswordNotText
         normal = unicodedata.normalize("NFC", text)
         if len(normal) > self.max_length:

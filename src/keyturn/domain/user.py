@@ -270,7 +270,9 @@ def canonical_email(address: str) -> str:
     """
     if (
         not 3 <= len(address) <= MAX_EMAIL_LENGTH
-        or any(not character.isprintable() or character.isspace() for character in address)
+        # Of what is white, a space alone counts as printable.
+        or not address.isprintable()
+        or " " in address
         or "@" not in address[1:-1]
     ):
         raise InvalidEmail

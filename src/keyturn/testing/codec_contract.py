@@ -26,6 +26,9 @@ from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
 from keyturn.ports.tokens import TokenCodec
+from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
+from keyturn.use_cases.define_role import DefineRoleCommand
+from keyturn.use_cases.register_user import RegisterUserCommand
 
 ISSUED_AT = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
 EXPIRES_AT = ISSUED_AT + timedelta(minutes=15)
@@ -108,6 +111,28 @@ class TokenCodecContract:
         claims = replace(ACCESS, key_thumbprint="0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I")
         token = await codec.encode_access(claims)
         assert codec.decode_access(token, ISSUED_AT) == claims
+
+    @pytest.mark.parametrize(
+        ("many_roles", "told"), [(False, {"big-0", "big-1", "big-2", "user"}), (True, frozenset())]
+    )
+    async def test_more_rights_than_a_token_holds_are_kept_out_of_it_and_nobody_is_kept_out(
+        self, codec: TokenCodec, *, many_roles: bool, told: frozenset[str]
+    ) -> None:
+        """A token has room for all that it is given to tell, and the rest is looked up."""
+        keyturn = InMemoryKeyturn(codec=codec)
+        count = 99 if many_roles else 3
+        names = [f"big-{number}" + "-" * 50 * many_roles for number in range(count)]
+        for name in names:
+            permissions = frozenset(f"p{number}:{name}{'a' * 40}"[:64] for number in range(50))
+            await keyturn.define_role.execute(DefineRoleCommand(name, permissions, actor=None))
+        roles = frozenset({"user", *names})
+        user = await keyturn.register_user.execute(RegisterUserCommand(ADA, PASSWORD, roles=roles))
+        tokens = await keyturn.login()
+        tokens = (await keyturn.refresh(tokens.refresh_token)).tokens
+        principal = keyturn.authenticate_access.execute(tokens.access_token)
+        assert (principal.roles, principal.permissions) == (told, None)
+        principal = await keyturn.resolve_permissions.execute(principal)
+        assert (principal.roles, principal.permissions) == (roles, user.permissions)
 
     async def test_a_refresh_token_gives_back_its_claims(self, codec: TokenCodec) -> None:
         """What went in comes out, to the last claim."""

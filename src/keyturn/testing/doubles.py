@@ -178,7 +178,7 @@ class OpaqueTokenCodec(TokenCodec):
         )
 
     def _seal(self, claims: dict[str, object]) -> Secret:
-        body = base64.urlsafe_b64encode(json.dumps(claims, sort_keys=True).encode())
+        body = base64.urlsafe_b64encode(json.dumps(claims).encode())
         return Secret(f"{body.decode()}.{self._mac(body)}")
 
     def _open(self, token: Secret, kind: str) -> dict[str, object] | None:
@@ -192,7 +192,7 @@ class OpaqueTokenCodec(TokenCodec):
         return claims
 
     def _mac(self, body: bytes) -> str:
-        return hmac.new(self._key, body, hashlib.sha256).hexdigest()
+        return hmac.digest(self._key, body, "sha256").hex()
 
 
 class PlainPasswordHasher(PasswordHasher):

@@ -2,10 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
+from uuid import UUID
 
 from keyturn.domain.errors import KeyturnError
+from keyturn.domain.ids import FamilyId, UserId
+from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
+from keyturn.domain.user import User
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
+from keyturn.testing.builders import make_family, make_user
 from keyturn.testing.doubles import START
 
 NOW = START + timedelta(microseconds=123_457)
@@ -14,6 +19,9 @@ NOW = START + timedelta(microseconds=123_457)
 TICK = timedelta(microseconds=1)
 HOUR = timedelta(hours=1)
 RACERS = 20
+
+NOBODY = UserId(UUID(int=1))
+"""The id of no user."""
 
 ROGUE = "Zoë 🦊 'O\"Brien\\ --; 名前"
 """A text that breaks whoever escapes or encodes it wrongly."""
@@ -35,3 +43,63 @@ async def race(loss: type[KeyturnError], rivals: list[Coroutine[object, object, 
     assert all(outcome is None or isinstance(outcome, loss) for outcome in outcomes), outcomes
     assert len(winners) == 1
     return winners[0]
+
+
+async def add(unit_of_work: UnitOfWorkFactory, added: User | RefreshTokenFamily) -> None:
+    """Commit a new user or family."""
+    async with unit_of_work() as uow:
+        if isinstance(added, User):
+            uow.users.add(added)
+        else:
+            uow.families.add(added)
+        await uow.commit()
+
+
+async def save(unit_of_work: UnitOfWorkFactory, saved: User | RefreshTokenFamily) -> None:
+    """Commit the next version of a user, or the next generation of a family."""
+    async with unit_of_work() as uow:
+        if isinstance(saved, User):
+            uow.users.save(saved)
+        else:
+            uow.families.save(saved)
+        await uow.commit()
+
+
+async def revoke(
+    unit_of_work: UnitOfWorkFactory, family_id: FamilyId, at: datetime, reason: RevokeReason
+) -> None:
+    """Commit the end of a family."""
+    async with unit_of_work() as uow:
+        uow.families.revoke(family_id, at, reason)
+        await uow.commit()
+
+
+async def user_with_family(unit_of_work: UnitOfWorkFactory) -> tuple[User, RefreshTokenFamily]:
+    """Commit a user with a session, and return both."""
+    user = make_user()
+    family = make_family(user, started_at=NOW)
+
+    def stage(uow: UnitOfWork) -> None:
+        uow.users.add(user)
+        uow.families.add(family)
+
+    await commit(unit_of_work, stage)
+    return user, family
+
+
+async def read_family(unit_of_work: UnitOfWorkFactory, family_id: FamilyId) -> RefreshTokenFamily:
+    """Return a family that is there."""
+    async with unit_of_work() as uow:
+        family = await uow.families.get(family_id)
+    assert family is not None
+    return family
+
+
+async def read_pair(
+    unit_of_work: UnitOfWorkFactory, family_id: FamilyId
+) -> tuple[RefreshTokenFamily, User]:
+    """Return a family that is there, and its user."""
+    async with unit_of_work() as uow:
+        pair = await uow.families.get_with_user(family_id)
+    assert pair is not None
+    return pair

@@ -1,5 +1,7 @@
 """The audit trail of an in-memory service."""
 
+from heapq import nlargest
+
 from keyturn.adapters.memory.store import MemoryStore, StagedWrite, give_way
 from keyturn.domain.events import AuditEvent
 from keyturn.domain.ids import EventId
@@ -23,11 +25,12 @@ class MemoryAuditTrail(AuditTrail):
         self, which: AuditFilter, *, before: EventId | None, limit: int
     ) -> list[AuditEvent]:
         await give_way()
-        return [
+        found = [
             event
-            for _, event in sorted(self._store.audit_events.items(), reverse=True)
-            if (before is None or event.id < before)
-            and which.type in {None, event.type}
-            and which.actor in {None, event.actor}
-            and which.subject in {None, event.subject}
-        ][:limit]
+            for event in self._store.audit_events.values()
+            if (before is None or event.id.int < before.int)
+            and which.type in (None, event.type)
+            and which.actor in (None, event.actor)
+            and which.subject in (None, event.subject)
+        ]
+        return nlargest(limit, found, key=lambda event: event.id.int)

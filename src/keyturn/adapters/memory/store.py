@@ -59,8 +59,8 @@ class MemoryStore:
     def user(self, user_id: UserId) -> User | None:
         """Return a user with its roles as they are defined now."""
         user = self.users.get(user_id)
-        if user is None:
-            return None
+        if user is None or all(self.roles.get(role.name) is role for role in user.roles):
+            return user
         return replace(
             user,
             roles=frozenset(self.roles[name] for name in user.role_names if name in self.roles),

@@ -43,43 +43,36 @@ class MemoryUnitOfWork(UnitOfWork):
         self._staged: list[StagedWrite] = []
         # What must hold when all else is applied.
         self._checks: list[StagedWrite] = []
-        self._users = MemoryUserRepository(store, self._staged, self._checks)
-        self._roles = MemoryRoleRepository(store, self._staged)
-        self._one_time_tokens = MemoryOneTimeTokenRepository(store, self._staged)
-        self._outbox = MemoryOutbox(self._staged)
-        self._families = MemoryFamilyRepository(store, self._staged)
-        self._revocations = MemoryRevocationWriter(self._staged)
-        self._audit = MemoryAuditTrail(store, self._staged)
 
     @property
     def users(self) -> UserRepository:
-        return self._users
+        return MemoryUserRepository(self._store, self._staged, self._checks)
 
     @property
     def roles(self) -> RoleRepository:
-        return self._roles
+        return MemoryRoleRepository(self._store, self._staged)
 
     @property
     def families(self) -> FamilyRepository:
-        return self._families
+        return MemoryFamilyRepository(self._store, self._staged)
 
     @property
     def revocations(self) -> RevocationWriter:
-        return self._revocations
+        return MemoryRevocationWriter(self._staged)
 
     @property
     def one_time_tokens(self) -> OneTimeTokenRepository:
         """The one-time tokens."""
-        return self._one_time_tokens
+        return MemoryOneTimeTokenRepository(self._store, self._staged)
 
     @property
     def outbox(self) -> Outbox:
         """The mails that this unit of work asks for."""
-        return self._outbox
+        return MemoryOutbox(self._staged)
 
     @property
     def audit(self) -> AuditTrail:
-        return self._audit
+        return MemoryAuditTrail(self._store, self._staged)
 
     async def commit(self) -> None:
         await give_way()
