@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, Update, bindparam, case, insert, or_, select, update
+from sqlalchemy import Connection, Update, bindparam, case, insert, or_, select, text, update
 
 from keyturn.adapters.sqlalchemy.database import (
     Database,
@@ -12,7 +12,7 @@ from keyturn.adapters.sqlalchemy.database import (
     Staging,
     Swap,
 )
-from keyturn.adapters.sqlalchemy.prepared import Prepared
+from keyturn.adapters.sqlalchemy.prepared import Prepared, Together
 from keyturn.adapters.sqlalchemy.tables import UtcTimestamp, refresh_tokens, users
 from keyturn.adapters.sqlalchemy.users import USER_COLUMNS, to_user
 from keyturn.domain.errors import StaleFamily
@@ -53,8 +53,12 @@ _of_user = _row.user_id == bindparam("owner_id")
 _not_revoked = _row.revoked_at.is_(None)
 
 _GET = Prepared(select(*_FAMILY_COLUMNS).where(_of_family))
+_WITH_USER = select(*_FAMILY_COLUMNS, *USER_COLUMNS).join_from(refresh_tokens, users)
 _GET_WITH_USER = Prepared(
-    select(*_FAMILY_COLUMNS, *USER_COLUMNS).join_from(refresh_tokens, users).where(_of_family)
+    _WITH_USER.where(_of_family),
+    together=Together(
+        _WITH_USER.where(text("refresh_tokens.id = ANY(CAST(:family_id AS uuid[]))")), "family_id"
+    ),
 )
 _LIST_LIVE = Prepared(
     select(*_FAMILY_COLUMNS)
@@ -83,6 +87,31 @@ _ROTATE = Prepared(
         _of_family, _row.generation == bindparam("generation_before"), _not_revoked
     ),
     set_columns=_ROTATING,
+    together=Together(
+        # Who is locked is left to their own statement: of two that wait for several locks each,
+        # one might wait for the other.
+        text(
+            "WITH asked AS (SELECT * FROM unnest(CAST(:family_id AS uuid[]),"
+            " CAST(:generation_before AS integer[]), CAST(:current_jti AS uuid[]),"
+            " CAST(:previous_jti AS uuid[]), CAST(:generation AS integer[]),"
+            " CAST(:user_agent AS text[]), CAST(:ip AS text[]),"
+            " CAST(:rotated_at AS timestamptz[]), CAST(:expires_at AS timestamptz[])) AS asked"
+            " (family_id, generation_before, current_jti, previous_jti, generation, user_agent, ip,"
+            " rotated_at, expires_at)),"
+            " free AS (SELECT family.id FROM refresh_tokens AS family"
+            " JOIN asked ON family.id = asked.family_id"
+            " FOR NO KEY UPDATE OF family SKIP LOCKED)"
+            " UPDATE refresh_tokens AS family SET current_jti = asked.current_jti,"
+            " previous_jti = asked.previous_jti, generation = asked.generation,"
+            " user_agent = asked.user_agent, ip = asked.ip, rotated_at = asked.rotated_at,"
+            " expires_at = asked.expires_at"
+            " FROM asked JOIN free ON free.id = asked.family_id"
+            " WHERE family.id = asked.family_id AND family.generation = asked.generation_before"
+            " AND family.revoked_at IS NULL"
+            " RETURNING family.id"
+        ),
+        "family_id",
+    ),
 )
 _REVOKE = update(refresh_tokens).where(_of_family, _not_revoked)
 _REVOKE_ALL = update(refresh_tokens).where(_of_user, _not_revoked)

@@ -1,6 +1,7 @@
 """A PostgreSQL server, over connections that are kept."""
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,7 +13,8 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
 
-from keyturn.adapters.sqlalchemy.prepared import Prepared
+from keyturn.adapters.sqlalchemy.gathering import Gathering, Parameters
+from keyturn.adapters.sqlalchemy.prepared import Prepared, Together
 from keyturn.domain.errors import KeyturnError
 
 CONNECT_TIMEOUT: Final = 5.0
@@ -105,11 +107,18 @@ class PostgresStore:
         self._turns = size
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._idle: list[_Link] = []
+        # Of rows, or of counts.
+        self._gatherings: dict[Together, Gathering[Any]] = {}
 
     async def look_up(
         self, query: Prepared, parameters: Mapping[str, object]
     ) -> list[Sequence[Any]]:
         """Return the rows of a prepared query."""
+        if query.together is not None:
+            gathering = self._gathered(query, query.together, self._look_up_together)
+            found = await gathering.ask(parameters)
+            if found is not None:
+                return found
         compiled = query.on(self._engine.dialect)
         arguments = compiled.arguments(parameters)
         rows = await self._with_link(
@@ -119,11 +128,69 @@ class PostgresStore:
 
     async def change(self, update: Prepared, parameters: Mapping[str, object]) -> int:
         """Execute a prepared update, and return how many rows it changed."""
+        if update.together is not None:
+            gathering = self._gathered(update, update.together, self._change_together)
+            changed = await gathering.ask(parameters)
+            if changed is not None:
+                return changed
         compiled = update.on(self._engine.dialect)
         arguments = compiled.arguments(parameters)
         # It tells "UPDATE 1", for example.
         told = await self._with_link(lambda link: link.driver.execute(compiled.sql, *arguments))
         return int(told.rpartition(" ")[2])
+
+    def _gathered(
+        self,
+        statement: Prepared,
+        together: Together,
+        answer: Callable[[Prepared, Together, Sequence[Parameters]], Awaitable[Sequence[T | None]]],
+    ) -> Gathering[T]:
+        gathering = self._gatherings.get(together)
+        if gathering is None:
+            gathering = Gathering(functools.partial(answer, statement, together))
+            self._gatherings[together] = gathering
+        return gathering
+
+    async def _look_up_together(
+        self, query: Prepared, together: Together, many: Sequence[Parameters]
+    ) -> list[list[Sequence[Any]] | None]:
+        """Return the rows of each, read by one statement."""
+        compiled = query.on(self._engine.dialect)
+        found: dict[object, list[Sequence[Any]]] = {}
+        for values in await self._fetch_together(query, together, many, repeatable=True):
+            found.setdefault(values[0], []).append(compiled.row(values))
+        return [found.get(parameters[together.key], []) for parameters in many]
+
+    async def _change_together(
+        self, update: Prepared, together: Together, many: Sequence[Parameters]
+    ) -> list[int | None]:
+        """Return 1 for each that was changed by one statement, None for who has to try alone.
+
+        That is who changes the same row as another, or one that somebody has locked: nobody waits
+        for the locks of others.
+        """
+        chosen = {parameters[together.key]: parameters for parameters in many}
+        try:
+            rows = await self._fetch_together(update, together, list(chosen.values()))
+        except (PostgresError, InterfaceError):
+            # It has changed nothing. One value that is no good must not fail the others.
+            return [None] * len(many)
+        done = {id(chosen[row[0]]) for row in rows}
+        return [1 if id(parameters) in done else None for parameters in many]
+
+    async def _fetch_together(
+        self,
+        statement: Prepared,
+        together: Together,
+        many: Sequence[Parameters],
+        *,
+        repeatable: bool = False,
+    ) -> list[Any]:
+        sql, places = together.on(self._engine.dialect)
+        columns = statement.on(self._engine.dialect).columns(places, many)
+        return await self._with_link(
+            lambda link: link.driver.fetch(sql, *columns), repeatable=repeatable
+        )
 
     async def read(self, function: Callable[[Connection], T]) -> T:
         """Return what `function` reads; it may be called twice."""
