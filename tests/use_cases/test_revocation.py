@@ -271,3 +271,17 @@ async def test_a_clock_set_back_does_not_make_an_old_copy_young() -> None:
     keyturn.advance(seconds=-11)
     with pytest.raises(RevocationsUnknown):
         keyturn.authenticate_access.execute(tokens.access_token)
+
+
+async def test_a_clock_that_was_ahead_for_a_moment_brings_no_revoked_token_back(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    await keyturn.register()
+    tokens = await keyturn.login()
+    await keyturn.logout(tokens.refresh_token)
+    await keyturn.revocations.follow()
+    keyturn.advance(hours=2)
+    await keyturn.revocations.follow()
+    keyturn.advance(hours=-2)
+    await keyturn.revocations.follow()
+    assert not is_good(keyturn, tokens)
