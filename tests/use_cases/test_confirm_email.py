@@ -225,6 +225,20 @@ async def test_an_old_link_that_verifies_is_void_after_a_change_of_address(
         await confirm(keyturn, old)
 
 
+async def test_a_change_of_address_makes_void_what_was_asked_for_before(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    user = await keyturn.register()
+    await keyturn.deliver_mail.execute()
+    await ask_for_change(keyturn, "ada@other.example.com")
+    other = await keyturn.token_of_next_mail()
+    await ask_for_change(keyturn)
+    await confirm(keyturn, await keyturn.token_of_next_mail())
+    with pytest.raises(InvalidOneTimeToken):
+        await confirm(keyturn, other)
+    assert keyturn.store.users[user.id].email == NEW
+
+
 async def test_a_login_that_waits_for_a_verified_address_fills_nobodys_mailbox() -> None:
     class Exhausted(Unthrottled):
         async def admit(
