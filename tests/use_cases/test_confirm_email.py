@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from keyturn.adapters.memory.throttle import Unthrottled
+from keyturn.adapters.memory.unit_of_work import MemoryUnitOfWork
 from keyturn.domain.errors import (
     EmailTaken,
     InvalidCredentials,
@@ -20,12 +21,14 @@ from keyturn.domain.mail import MailKind
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import UserStatus
 from keyturn.ports.throttling import ThrottledAction
+from keyturn.testing.doubles import PlainPasswordHasher
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.change_password import ChangePasswordCommand
 from keyturn.use_cases.confirm_email import ConfirmEmailCommand
 from keyturn.use_cases.login_user import LoginUserCommand
 from keyturn.use_cases.request_email_change import RequestEmailChangeCommand
 from keyturn.use_cases.request_email_verification import RequestEmailVerificationCommand
+from keyturn.use_cases.reset_password import ResetPasswordCommand
 
 NEW = "ada@new.example.com"
 HOME = Origin("203.0.113.7")
@@ -165,6 +168,43 @@ async def test_guesses_with_a_stolen_token_end_where_those_of_strangers_do(
     await keyturn.request_email_change.execute(right)
 
 
+async def test_a_password_that_is_changed_while_it_is_looked_at_counts_no_more() -> None:
+    class SlowHasher(PlainPasswordHasher):
+        async def verify(self, password_hash: str | None, password: Secret) -> bool:
+            verified = await super().verify(password_hash, password)
+            await keyturn.reset_password.execute(ResetPasswordCommand(reset, NEW_PASSWORD))
+            return verified
+
+    keyturn = InMemoryKeyturn(hasher=SlowHasher())
+    user = await keyturn.register()
+    reset = await keyturn.forget_password()
+    with pytest.raises(WrongCurrentPassword):
+        await keyturn.request_email_change.execute(
+            RequestEmailChangeCommand(user.id, keyturn.ids.family_id(), PASSWORD, NEW)
+        )
+
+
+async def test_a_right_password_does_not_overtake_the_guess_that_was_the_last() -> None:
+    class RacingUnitOfWork(MemoryUnitOfWork):
+        async def commit(self) -> None:
+            user = await self.users.get(registered.id)
+            if user is not None and user.failed_logins == 0:
+                # Of all guesses that are under way, the last is noted just before this.
+                most = keyturn.login_policy.failures_from_anywhere
+                guessed = replace(user, failed_logins=most, version=user.version + 1)
+                keyturn.store.users[user.id] = guessed
+            await super().commit()
+
+    quiet = InMemoryKeyturn()
+    registered = await quiet.register()
+    keyturn = InMemoryKeyturn(unit_of_work=lambda: RacingUnitOfWork(keyturn.store))
+    keyturn.store = quiet.store
+    with pytest.raises(WrongCurrentPassword):
+        await keyturn.request_email_change.execute(
+            RequestEmailChangeCommand(registered.id, keyturn.ids.family_id(), PASSWORD, NEW)
+        )
+
+
 async def test_what_cannot_be_an_address_is_refused(keyturn: InMemoryKeyturn) -> None:
     await keyturn.register()
     with pytest.raises(InvalidEmail):
@@ -223,6 +263,20 @@ async def test_an_old_link_that_verifies_is_void_after_a_change_of_address(
     await confirm(keyturn, await keyturn.token_of_next_mail())
     with pytest.raises(InvalidOneTimeToken):
         await confirm(keyturn, old)
+
+
+async def test_a_change_of_address_makes_void_what_was_asked_for_before(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    user = await keyturn.register()
+    await keyturn.deliver_mail.execute()
+    await ask_for_change(keyturn, "ada@other.example.com")
+    other = await keyturn.token_of_next_mail()
+    await ask_for_change(keyturn)
+    await confirm(keyturn, await keyturn.token_of_next_mail())
+    with pytest.raises(InvalidOneTimeToken):
+        await confirm(keyturn, other)
+    assert keyturn.store.users[user.id].email == NEW
 
 
 async def test_a_login_that_waits_for_a_verified_address_fills_nobodys_mailbox() -> None:

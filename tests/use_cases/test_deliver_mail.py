@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from keyturn.adapters.memory.mailer import MemoryMailer
 from keyturn.adapters.memory.throttle import Unthrottled
 from keyturn.domain.errors import (
     InvalidRefreshToken,
@@ -11,17 +12,24 @@ from keyturn.domain.errors import (
     MailUnavailable,
     TooManyAttempts,
 )
-from keyturn.domain.mail import MAX_ATTEMPTS_TO_SEND, Mail, MailKind
+from keyturn.domain.mail import MAX_ATTEMPTS_TO_SEND, Letter, Mail, MailKind
+from keyturn.domain.one_time_token import OneTimeTokenPolicy
 from keyturn.domain.secret import Secret
+from keyturn.domain.user import UserStatus
 from keyturn.ports.mail import Mailer
 from keyturn.ports.throttling import ThrottledAction
+from keyturn.testing.doubles import PlainLetterWriter
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.change_password import ChangePasswordCommand
 from keyturn.use_cases.confirm_email import ConfirmEmailCommand
-from keyturn.use_cases.deliver_mail import BATCH, CLAIMED_FOR
+from keyturn.use_cases.deliver_mail import BATCH, CLAIMED_FOR, DeliverMail
 from keyturn.use_cases.register_user import RegisterUserCommand
+from keyturn.use_cases.request_email_change import RequestEmailChangeCommand
 from keyturn.use_cases.request_email_verification import RequestEmailVerificationCommand
+from keyturn.use_cases.request_password_reset import RequestPasswordResetCommand
 from keyturn.use_cases.reset_password import ResetPasswordCommand
+
+NEW = Secret("a wholly different passphrase")
 
 
 class BrokenMailer(Mailer):
@@ -35,6 +43,58 @@ class BrokenMailer(Mailer):
         if self.error is not None:
             raise self.error
         self.sent.append(mail)
+
+
+class LetterKeeper(PlainLetterWriter):
+    """Remembers what it was to put into words."""
+
+    def __init__(self) -> None:
+        self.letters: list[Letter] = []
+
+    def write(self, letter: Letter) -> Mail:
+        self.letters.append(letter)
+        return super().write(letter)
+
+
+async def test_only_who_has_verified_the_address_is_called_by_the_name_and_only_there(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    writer = LetterKeeper()
+    deliver = DeliverMail(
+        keyturn.mail_queue,
+        keyturn.unit_of_work,
+        writer,
+        MemoryMailer(keyturn.sent_mails),
+        keyturn.clock,
+        keyturn.ids,
+        OneTimeTokenPolicy(),
+        Unthrottled(),
+    )
+    await keyturn.register_user.execute(RegisterUserCommand(ADA, PASSWORD, display_name="Ada"))
+    await keyturn.request_password_reset.execute(RequestPasswordResetCommand(ADA))
+    await deliver.execute()
+    assert [letter.name for letter in writer.letters] == [None, None]
+    token = Secret(keyturn.sent_mails[-1].text)
+    await keyturn.reset_password.execute(ResetPasswordCommand(token, NEW))
+    await keyturn.request_password_reset.execute(RequestPasswordResetCommand(ADA))
+    tokens = await keyturn.login(password=NEW)
+    await keyturn.request_email_change.execute(
+        RequestEmailChangeCommand(tokens.user_id, tokens.session_id, NEW, "eve@example.com")
+    )
+    del writer.letters[:]
+    await deliver.execute()
+    assert {(letter.kind, letter.name) for letter in writer.letters} == {
+        (MailKind.PASSWORD_CHANGED, "Ada"),
+        (MailKind.RESET_PASSWORD, "Ada"),
+        (MailKind.EMAIL_CHANGE_REQUESTED, "Ada"),
+        (MailKind.CONFIRM_NEW_EMAIL, None),
+    }
+
+
+async def test_a_disabled_user_is_sent_no_link_that_verifies(keyturn: InMemoryKeyturn) -> None:
+    await keyturn.set_status(await keyturn.register(), UserStatus.DISABLED)
+    await keyturn.deliver_mail.execute()
+    assert keyturn.sent_mails == []
 
 
 async def test_a_mail_that_was_sent_is_gone(keyturn: InMemoryKeyturn) -> None:
@@ -66,7 +126,7 @@ async def test_a_mail_server_that_is_down_fails_no_request_and_loses_no_mail() -
     assert mail.to == ADA
 
 
-async def test_after_ten_failures_a_mail_is_dead_until_it_is_revived() -> None:
+async def test_after_its_last_failure_a_mail_is_dead_until_it_is_revived() -> None:
     mailer = BrokenMailer()
     keyturn = InMemoryKeyturn(mailer=mailer)
     await keyturn.register()

@@ -15,6 +15,8 @@ from keyturn.domain.secret import Secret
 from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.testing.doubles import PlainPasswordHasher
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
+from keyturn.use_cases.change_password import ChangePasswordCommand
+from keyturn.use_cases.export_account import ExportAccountCommand
 from keyturn.use_cases.login_user import LoginUserCommand
 from keyturn.use_cases.register_user import RegisterUserCommand
 from keyturn.use_cases.request_email_verification import RequestEmailVerificationCommand
@@ -221,6 +223,33 @@ async def test_every_use_case_that_strangers_call_counts_source_and_account() ->
         (ThrottledAction.RESET, site, ADA),
         (ThrottledAction.VERIFY, site, ADA),
     ]
+
+
+async def test_a_guess_of_the_current_password_counts_as_a_login_of_its_source() -> None:
+    hasher, throttle = PlainPasswordHasher(), CountingThrottle()
+    keyturn = InMemoryKeyturn(hasher=hasher, throttle=throttle)
+    await keyturn.register()
+    tokens = await keyturn.login()
+    before = hasher.verifications
+    throttle.refused = ThrottledAction.LOGIN
+    with pytest.raises(TooManyAttempts):
+        await keyturn.change_password.execute(
+            ChangePasswordCommand(tokens.user_id, tokens.session_id, WRONG, NEW, ATTACKER)
+        )
+    assert throttle.asked[-1] == (ThrottledAction.LOGIN, ATTACKER.ip, None)
+    assert hasher.verifications == before
+
+
+async def test_exports_are_counted_for_the_account() -> None:
+    throttle = CountingThrottle(ThrottledAction.EXPORT)
+    keyturn = InMemoryKeyturn(throttle=throttle)
+    await keyturn.register()
+    tokens = await keyturn.login()
+    with pytest.raises(TooManyAttempts):
+        await keyturn.export_account.execute(
+            ExportAccountCommand(tokens.user_id, tokens.session_id, ATTACKER)
+        )
+    assert throttle.asked[-1] == (ThrottledAction.EXPORT, None, str(tokens.user_id))
 
 
 async def test_a_forged_refresh_token_counts_for_its_source_and_for_no_session() -> None:

@@ -16,7 +16,7 @@ from keyturn.domain.events import AuditEventType, Origin
 from keyturn.domain.mail import MailKind
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
-from keyturn.domain.user import User, UserStatus
+from keyturn.domain.user import ADMIN_ROLE, User, UserStatus
 from keyturn.testing.builders import make_event
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.change_user import ChangeUserCommand
@@ -78,6 +78,15 @@ async def test_a_login_within_the_time_of_grace_takes_it_back(keyturn: InMemoryK
     assert AuditEventType.DELETION_CANCELLED in events_of(keyturn, user)
     keyturn.advance(days=2)
     assert await keyturn.erase_due_users.execute() == 0
+
+
+async def test_taking_it_back_brings_no_session_back(keyturn: InMemoryKeyturn) -> None:
+    await keyturn.register()
+    before = await log_in(keyturn)
+    await leave(keyturn, before)
+    await log_in(keyturn)
+    with pytest.raises(InvalidRefreshToken):
+        await keyturn.refresh(before.refresh_token)
 
 
 async def test_when_it_is_due_nothing_personal_is_left_but_what_happened_is(
@@ -200,6 +209,29 @@ async def test_who_may_change_users_erases_nobody_who_may_do_more(
         await keyturn.erase_user.execute(EraseUserCommand(admin.user_id, clerk))
     await keyturn.erase_user.execute(EraseUserCommand(user.id, clerk))
     assert user.id not in keyturn.store.users
+
+
+async def test_who_may_change_users_erases_nobody_with_another_permission_or_the_role_admin(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    admin = await administrator(keyturn)
+    every = await keyturn.define_role.execute(
+        DefineRoleCommand("deputy", ADMIN_ROLE.permissions, admin, Origin())
+    )
+    await keyturn.define_role.execute(
+        DefineRoleCommand("author", frozenset({"posts:write"}), admin, Origin())
+    )
+    for name, role in (("deputy@example.com", every.name), ("author@example.com", "author")):
+        await keyturn.register_user.execute(
+            RegisterUserCommand(name, PASSWORD, roles=frozenset({role}))
+        )
+    deputy = keyturn.authenticate_access.execute(
+        (await keyturn.login("deputy@example.com")).access_token
+    )
+    author = (await keyturn.login("author@example.com")).user_id
+    for target in (admin.user_id, author):
+        with pytest.raises(PermissionDenied):
+            await keyturn.erase_user.execute(EraseUserCommand(target, deputy))
 
 
 async def test_a_user_without_the_permission_erases_nobody_and_learns_nothing(

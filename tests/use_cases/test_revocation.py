@@ -7,6 +7,7 @@ import pytest
 
 from keyturn.adapters.memory.revocations import MemoryRevocationList
 from keyturn.adapters.memory.unit_of_work import MemoryUnitOfWork
+from keyturn.domain.client import Client, secret_digest
 from keyturn.domain.errors import (
     InvalidAccessToken,
     InvalidRefreshToken,
@@ -23,6 +24,7 @@ from keyturn.use_cases.change_password import ChangePasswordCommand
 from keyturn.use_cases.change_user import ChangeUserCommand
 from keyturn.use_cases.define_role import DefineRoleCommand
 from keyturn.use_cases.end_session import EndSessionCommand
+from keyturn.use_cases.revocation_replica import RevocationReplica
 from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
 from keyturn.use_cases.token_pair import TokenPair
 
@@ -252,6 +254,35 @@ async def test_a_process_that_has_lost_touch_trusts_no_token_and_recovers_by_its
     assert (is_good(other, tokens), is_good(other, logged_out)) == (True, False)
 
 
+async def test_a_copy_is_as_old_as_the_begin_of_the_look_that_made_it() -> None:
+    class SlowList(MemoryRevocationList):
+        async def read(self, after: str | None) -> RevocationPage:
+            page = await super().read(after)
+            keyturn.advance(seconds=4)
+            return page
+
+    keyturn = InMemoryKeyturn()
+    replica = RevocationReplica(SlowList(keyturn.store), keyturn.clock, timedelta(seconds=10))
+    await replica.follow()
+    assert replica.age() == timedelta(seconds=4)
+
+
+async def test_what_another_process_has_just_revoked_is_inactive_here_before_it_is_followed() -> (
+    None
+):
+    one = InMemoryKeyturn()
+    other = InMemoryKeyturn(
+        unit_of_work=one.unit_of_work, revocations=BrokenList(one.store), codec=one.codec
+    )
+    await other.revocations.follow()
+    user, tokens = await one.register(), await one.login()
+    service = Client("notes", secret_digest(Secret("a secret")), introspects=True)
+    assert await other.introspect_token.execute(service, tokens.access_token) is not None
+    await one.assign_roles.execute(AssignRolesCommand(user.id, frozenset(), actor=None))
+    assert is_good(other, tokens)
+    assert await other.introspect_token.execute(service, tokens.access_token) is None
+
+
 async def test_what_is_known_to_be_revoked_stays_so_when_touch_is_lost() -> None:
     keyturn = InMemoryKeyturn(max_staleness=timedelta(seconds=10))
     await keyturn.register()
@@ -271,3 +302,17 @@ async def test_a_clock_set_back_does_not_make_an_old_copy_young() -> None:
     keyturn.advance(seconds=-11)
     with pytest.raises(RevocationsUnknown):
         keyturn.authenticate_access.execute(tokens.access_token)
+
+
+async def test_a_clock_that_was_ahead_for_a_moment_brings_no_revoked_token_back(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    await keyturn.register()
+    tokens = await keyturn.login()
+    await keyturn.logout(tokens.refresh_token)
+    await keyturn.revocations.follow()
+    keyturn.advance(hours=2)
+    await keyturn.revocations.follow()
+    keyturn.advance(hours=-2)
+    await keyturn.revocations.follow()
+    assert not is_good(keyturn, tokens)

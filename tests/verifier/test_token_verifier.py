@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from keyturn.testing import make_token, make_verifier, public_jwks
 from keyturn.testing.doubles import ManualClock
-from keyturn.testing.tokens import TEST_ISSUER
+from keyturn.testing.tokens import TEST_AUDIENCE, TEST_ISSUER
 from keyturn.verifier import (
     IgnoreRevocations,
     InvalidAccessToken,
@@ -176,7 +176,16 @@ async def test_keys_serve_on_for_a_while_when_they_can_not_be_fetched(
 
 
 @pytest.mark.parametrize(
-    "document", [b"", b"no json", b"\xff", b"[]", b'{"keys": 1}', b"[" * 100_000, b" " * 300_000]
+    "document",
+    [
+        b"",
+        b"no json",
+        b"\xff",
+        b"[]",
+        b'{"keys": 1}',
+        b"[" * 100_000,
+        b'{"keys": []}' + b" " * 300_000,
+    ],
 )
 async def test_a_malformed_key_set_takes_no_key_away(
     verifier_of: VerifierOf, issuer: Issuer, token: Callable[..., str], document: bytes
@@ -186,6 +195,34 @@ async def test_a_malformed_key_set_takes_no_key_away(
         with pytest.raises(KeysUnavailable):
             await verifier._keys.refresh()
         await verifier.authenticate(token())
+
+
+async def test_keys_and_feed_are_taken_from_nowhere_that_an_answer_sends_one_to(
+    issuer: Callable[[httpx.Request], Awaitable[httpx.Response]],
+    feed: RevocationFeed,
+    clock: ManualClock,
+    token: Callable[..., str],
+) -> None:
+    asked = []
+
+    async def sent_elsewhere(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        if request.url.host == "elsewhere.example":
+            return await issuer(request)
+        return httpx.Response(
+            307, headers={"Location": f"http://elsewhere.example{request.url.path}"}
+        )
+
+    async with TokenVerifier(
+        issuer=TEST_ISSUER,
+        audience=TEST_AUDIENCE,
+        revocations=feed,
+        transport=httpx.MockTransport(sent_elsewhere),
+        clock=clock,
+    ) as verifier:
+        with pytest.raises(KeysUnavailable):
+            await verifier.authenticate(token())
+    assert set(asked) == {httpx.URL(TEST_ISSUER).host}
 
 
 async def test_a_key_that_is_published_no_more_verifies_no_more(

@@ -42,11 +42,16 @@ class RevocationReplica:
         """
         # What is true of the list when the look begins is known when it ends.
         began = self._clock.now()
-        page = await self._list.read(self._cursor)
+        page = await self._list.read(None if self._was_ahead(began) else self._cursor)
         self._entries.add(page.revocations)
         self._entries.forget_expired(began)
         self._cursor = page.cursor
         self._followed_at = began
+
+    def _was_ahead(self, now: datetime) -> bool:
+        # By a clock that has been set back since, entries were dropped that still matter: all of
+        # the list is read again.
+        return self._followed_at is not None and now < self._followed_at
 
     def age(self) -> timedelta | None:
         """Return how old the copy is, None before the first successful look."""

@@ -120,7 +120,7 @@ def forger(
         "jti": str(ACCESS.token_id),
         "sid": str(ACCESS.family_id),
         "epoch": 3,
-        "client_id": "keyturn",
+        "client_id": "notes",
         "type": "access",
         "roles": ["user", "éditeur"],
         "permissions": ["profile:read", "profile:write"],

@@ -58,7 +58,7 @@ async def test_an_access_token_holds_what_rfc_9068_asks_for(
         "jti": "11111111-2222-4333-8444-555555555555",
         "sid": "01890a5d-ac96-774b-bcce-b302099a8058",
         "epoch": 3,
-        "client_id": "keyturn",
+        "client_id": "notes",
         "type": "access",
         "roles": ["user", "éditeur"],
         "permissions": ["profile:read", "profile:write"],

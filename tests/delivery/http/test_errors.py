@@ -132,6 +132,50 @@ async def test_what_nobody_expected_is_told_to_the_log_alone(
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
 
 
+class DiskFull(Exception):
+    """Why a store did not do it, in an adapter's own words."""
+
+    __module__ = "keyturn.adapters.of_the_test"
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (DiskFull("the disk is full"), "store_unavailable: the disk is full"),
+        # What others write may quote what they were handed.
+        (ValueError("ada@example.com"), "store_unavailable: ValueError"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "use_case", "body"),
+    [
+        ("/v1/auth/login", "login_user.LoginUser", LOGIN),
+        ("/v1/auth/refresh", "rotate_refresh.RotateRefresh", {"refresh_token": "a.b.c"}),
+    ],
+)
+async def test_why_the_store_does_not_answer_is_told_to_the_log_alone(
+    path: str,
+    use_case: str,
+    body: dict[str, str],
+    cause: Exception,
+    told: str,
+    client: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(*_: object) -> None:
+        raise StoreUnavailable from cause
+
+    monkeypatch.setattr(f"keyturn.use_cases.{use_case}.execute", fail)
+    answer = await client.post(path, json=body)
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable")
+    assert str(cause) not in answer.text
+    [line] = [record for record in caplog.records if record.name == "keyturn.http"]
+    assert line.getMessage() == f"request {answer.json()['request_id']} fails, {told}"
+    assert line.levelname == "WARNING"
+    assert "ada@example.com" not in caplog.text
+
+
 async def test_a_body_that_is_announced_too_large_is_refused_before_it_is_read(
     client: httpx.AsyncClient,
 ) -> None:

@@ -1,7 +1,7 @@
 """Whether the service lives, and whether it can work."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
@@ -15,6 +15,16 @@ async def passes() -> None:
 
 async def cannot_reach_the_store() -> None:
     raise StoreUnavailable
+
+
+class Refused(Exception):
+    """Why a store does not answer, in an adapter's own words."""
+
+    __module__ = "keyturn.adapters.of_the_test"
+
+
+async def is_refused() -> None:
+    raise StoreUnavailable from Refused("the server refuses the password")
 
 
 async def tells_too_much() -> None:
@@ -55,3 +65,19 @@ async def test_a_check_that_never_answers_fails(
     monkeypatch.setattr("keyturn.delivery.http.routes_health._CHECK_SECONDS", 0.0)
     answer = await connect(readiness={"database": hangs}).get("/health/ready")
     assert answer.json()["failing"] == ["database"]
+
+
+@pytest.mark.parametrize(
+    ("check", "told"), [(is_refused, "the server refuses the password"), (hangs, "TimeoutError")]
+)
+async def test_why_a_check_fails_is_told_to_the_log_alone(
+    check: Callable[[], Awaitable[None]],
+    told: str,
+    connect: Callable[..., httpx.AsyncClient],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("keyturn.delivery.http.routes_health._CHECK_SECONDS", 0.0)
+    answer = await connect(readiness={"database": check}).get("/health/ready")
+    assert told not in answer.text
+    assert f"readiness check database fails: {told}" in caplog.text

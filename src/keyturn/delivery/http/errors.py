@@ -1,5 +1,6 @@
 """What goes wrong, as HTTP: one table, told as a problem (RFC 9457) or the way OAuth tells it."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,8 @@ from keyturn.domain.errors import (
     UserNotFound,
     WrongCurrentPassword,
 )
+
+_log = logging.getLogger("keyturn.http")
 
 
 class MalformedJson(KeyturnError):
@@ -437,6 +440,7 @@ async def answer_error(
 
 
 async def _on_keyturn_error(request: Request, error: KeyturnError) -> Response:
+    _log_cause(request.scope, error)
     if not isinstance(error, ProofNonceRequired):
         return error_answer(request.scope, error)
     services: Services = request.app.state.keyturn
@@ -445,6 +449,25 @@ async def _on_keyturn_error(request: Request, error: KeyturnError) -> Response:
     except Unavailable as unavailable:
         return error_answer(request.scope, unavailable)
     return error_answer(request.scope, error, {"DPoP-Nonce": nonce or ""})
+
+
+def _log_cause(scope: Scope, error: KeyturnError) -> None:
+    # The answer says only that something does not work, not what.
+    if isinstance(error, Unavailable) and error.__cause__ is not None:
+        _log.warning("request %s fails, %s: %s", request_id(scope), error.code, reason_of(error))
+
+
+def reason_of(error: Exception) -> str:
+    """Return what kept the service from its work, for the operator's log.
+
+    Only errors that keyturn writes itself are known to quote nothing: of others it is the kind.
+    """
+    # Others are caused by what stopped them: a timeout by a cancellation, for example.
+    cause = error.__cause__ if isinstance(error, KeyturnError) else None
+    if cause is None:
+        return type(error).__name__
+    kind = type(cause)
+    return str(cause) if kind.__module__.startswith("keyturn.") else kind.__name__
 
 
 async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:

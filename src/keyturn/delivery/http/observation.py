@@ -81,7 +81,10 @@ def note_subject(scope: Scope, user_id: UUID) -> None:
 
 
 def client_ip(scope: Scope) -> str | None:
-    """Return the address that the request came from, None where what is given is none."""
+    """Return the address that the request came from, None where what is given is none.
+
+    Without its zone (`%eth0`), which means nothing to others and may be any text.
+    """
     client = scope.get("client")
     return _address(client[0]) if client else None
 
@@ -89,7 +92,7 @@ def client_ip(scope: Scope) -> str | None:
 @lru_cache(maxsize=1024)
 def _address(text: str) -> str | None:
     try:
-        return str(ip_address(text))
+        return str(ip_address(text.partition("%")[0]))
     except ValueError:
         return None
 

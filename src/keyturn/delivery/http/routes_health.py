@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import APIRouter, Request
 
 from keyturn.delivery.http.dependencies import services_of
-from keyturn.delivery.http.errors import NotReady
+from keyturn.delivery.http.errors import NotReady, reason_of
 from keyturn.delivery.http.openapi import problems
 from keyturn.delivery.http.schemas import Health
 
@@ -42,7 +42,6 @@ async def _passes(name: str, check: Callable[[], Awaitable[None]]) -> bool:
         async with asyncio.timeout(_CHECK_SECONDS):
             await check()
     except Exception as error:  # noqa: BLE001 - whatever it is, the service is not ready
-        # Its text may hold what it connects with: the kind of error must do.
-        _log.warning("readiness check %s fails: %s", name, type(error).__name__)
+        _log.warning("readiness check %s fails: %s", name, reason_of(error))
         return False
     return True
