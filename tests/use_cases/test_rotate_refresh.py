@@ -332,6 +332,70 @@ async def test_a_store_that_fails_at_commit_uses_up_nothing(
     assert (await keyturn.refresh(tokens.refresh_token)).outcome is RefreshOutcome.ROTATED
 
 
+@pytest.fixture
+async def silent(keyturn: InMemoryKeyturn) -> InMemoryKeyturn:
+    """A service whose store writes what it is asked to, and does not answer to the first commit."""
+    answers = iter([False])
+
+    class SilentUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
+        async def commit(self) -> None:
+            await super().commit()
+            if not next(answers, True):
+                raise StoreUnavailable
+
+    return InMemoryKeyturn(
+        codec=keyturn.codec,
+        unit_of_work=lambda: SilentUnitOfWork(keyturn.store),
+    )
+
+
+async def test_a_rotation_that_the_store_did_not_tell_of_is_no_theft_however_long_it_took(
+    silent: InMemoryKeyturn, tokens: TokenPair
+) -> None:
+    with pytest.raises(StoreUnavailable):
+        await silent.refresh(tokens.refresh_token)
+    silent.advance(hours=1)
+    retried = await silent.refresh(tokens.refresh_token)
+    assert retried.outcome is RefreshOutcome.REPLAYED
+    silent.advance(hours=1)
+    assert (await silent.refresh(retried.tokens.refresh_token)).outcome is RefreshOutcome.ROTATED
+
+
+async def test_a_successor_that_the_store_did_not_tell_of_is_handed_out_late_only_once(
+    silent: InMemoryKeyturn, keyturn: InMemoryKeyturn, tokens: TokenPair
+) -> None:
+    with pytest.raises(StoreUnavailable):
+        await silent.refresh(tokens.refresh_token)
+    silent.advance(hours=1)
+    await silent.refresh(tokens.refresh_token)
+    with pytest.raises(InvalidRefreshToken):
+        await silent.refresh(tokens.refresh_token)
+    assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED
+
+
+async def test_a_successor_that_somebody_was_handed_in_time_is_handed_to_nobody_late(
+    silent: InMemoryKeyturn, keyturn: InMemoryKeyturn, tokens: TokenPair
+) -> None:
+    with pytest.raises(StoreUnavailable):
+        await silent.refresh(tokens.refresh_token)
+    await silent.refresh(tokens.refresh_token)
+    silent.advance(hours=1)
+    with pytest.raises(InvalidRefreshToken):
+        await silent.refresh(tokens.refresh_token)
+    assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED
+
+
+async def test_what_the_store_did_not_tell_of_saves_no_older_token(
+    silent: InMemoryKeyturn, keyturn: InMemoryKeyturn, tokens: TokenPair
+) -> None:
+    second = (await keyturn.refresh(tokens.refresh_token)).tokens
+    with pytest.raises(StoreUnavailable):
+        await silent.refresh(second.refresh_token)
+    with pytest.raises(InvalidRefreshToken):
+        await silent.refresh(tokens.refresh_token)
+    assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED
+
+
 async def test_a_key_that_cannot_be_reached_uses_up_nothing(
     keyturn: InMemoryKeyturn, tokens: TokenPair
 ) -> None:

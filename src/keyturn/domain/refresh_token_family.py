@@ -217,6 +217,8 @@ def decide(
     presented: PresentedToken,
     now: datetime,
     policy: SessionPolicy,
+    *,
+    unanswered: TokenId | None = None,
 ) -> Decision:
     """Say what a presented refresh token is worth (RFC 9700 §4.14.2, OWASP ASVS 5.0 V10.4.5).
 
@@ -225,11 +227,12 @@ def decide(
         presented: the token, its signature verified.
         now: aware UTC.
         policy: gives the grace window.
+        unanswered: a successor that is known to have been handed to nobody, None for none.
 
     Returns:
         `Rotate` for the live token; `Replay` for the one before it while less than the grace
-        window has passed since the rotation; `Reuse` for any other token of a live family;
-        `Refuse` for everything else.
+        window has passed since the rotation, or while nobody was handed the live one; `Reuse` for
+        any other token of a live family; `Refuse` for everything else.
     """
     if family is None or family.id != presented.family_id:
         return Refuse(RefuseReason.UNKNOWN)
@@ -246,9 +249,13 @@ def decide(
         return Refuse(RefuseReason.EXPIRED)
     if presented.token_id == family.current:
         return Rotate()
-    # A clock that was set back must not hold the window open: distance counts, not order.
-    if presented.token_id == family.previous and abs(now - family.rotated_at) < policy.grace:
-        return Replay()
+    if presented.token_id == family.previous:
+        # Who was handed no successor can only come with the token that they have.
+        if family.current == unanswered:
+            return Replay()
+        # A clock that was set back must not hold the window open: distance counts, not order.
+        if abs(now - family.rotated_at) < policy.grace:
+            return Replay()
     return Reuse()
 
 

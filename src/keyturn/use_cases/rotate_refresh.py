@@ -4,7 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from keyturn.domain.errors import Contention, InvalidRefreshToken, StaleFamily
+from keyturn.domain.errors import (
+    Contention,
+    InvalidRefreshToken,
+    StaleFamily,
+    StoreUnavailable,
+)
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import (
@@ -29,6 +34,7 @@ from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.ports.tokens import TokenCodec
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
+from keyturn.use_cases.unanswered_rotations import UnansweredRotations
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class RotateRefresh:
         self._ids = ids
         self._policy = policy
         self._throttle = throttle
+        self._unanswered = UnansweredRotations()
 
     async def execute(self, command: RotateRefreshCommand) -> RotateRefreshResult:
         """Refresh a session (RFC 6749 §6, RFC 9700 §4.14.2).
@@ -127,18 +134,25 @@ class RotateRefresh:
             raise InvalidRefreshToken
         family, user = found
         now = self._clock.now()
-        match decide(family, presented, now, self._policy):
+        unanswered = self._unanswered.successor_of(family.id)
+        match decide(family, presented, now, self._policy, unanswered=unanswered):
             case Rotate():
                 successor = family.rotated(self._ids.token_id(), now, self._policy, command.origin)
                 # Signed before the commit: a key that can't be reached uses up no token.
                 pair = await self._issue(successor, user, now, command)
                 uow.families.save(successor)
-                await uow.commit()
+                try:
+                    await uow.commit()
+                except StoreUnavailable:
+                    # It may have been stored all the same, or still be.
+                    self._unanswered.note(successor.id, successor.current)
+                    raise
                 return RotateRefreshResult(RefreshOutcome.ROTATED, pair)
             case Replay():
                 pair = await self._issue(family, user, now, command)
                 self._note(uow, AuditEventType.REFRESH_REPLAYED, family, now, command.origin)
                 await uow.commit()
+                self._unanswered.forget(family.id)
                 return RotateRefreshResult(RefreshOutcome.REPLAYED, pair)
             case Reuse():
                 uow.families.revoke(family.id, now, RevokeReason.REUSE_DETECTED)

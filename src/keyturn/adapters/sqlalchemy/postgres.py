@@ -262,10 +262,12 @@ class PostgresStore:
         try:
             async with asyncio.timeout(self._patience):
                 await turn
-        except BaseException:
+        except BaseException as error:
             if turn.done() and not turn.cancelled():
                 # It came too late for whoever was given it.
                 self._end_turn()
+            if isinstance(error, TimeoutError):
+                raise TimeoutError("waited too long for a connection of the pool") from None
             raise
 
     def _end_turn(self) -> None:
