@@ -12,7 +12,7 @@ _RUN = """
 import atexit, sys
 atexit.register(lambda: print(*sorted(sys.modules), file=sys.stderr))
 sys.argv = ["keyturn", *sys.argv[1:]]
-from keyturn.main import run_command_line
+from keyturn.__main__ import run_command_line
 run_command_line()
 """
 

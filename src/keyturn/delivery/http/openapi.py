@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from keyturn.delivery.http.errors import (
@@ -59,6 +60,11 @@ _DESCRIPTIONS = {
     "Retry-After": "Seconds after which a retry makes sense.",
 }
 _EXAMPLE_REQUEST_ID = "5f0c6a1e9b7d4c2f8a3e1d0b6c9f2a47"
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the `operationId` of a route: the name of its function."""
+    return route.name
 
 
 def problems(

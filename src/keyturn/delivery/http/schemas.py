@@ -89,6 +89,8 @@ SecretText = Annotated[
 def example(**fields: JsonValue) -> ConfigDict:
     """Return how a model is read and told, with an example for OpenAPI."""
     return ConfigDict(
+        # What reads and writes it is made when it is first wanted: no start waits for it.
+        defer_build=True,
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
@@ -372,7 +374,7 @@ class SessionItem(BaseModel):
 class SessionList(BaseModel):
     """Where a user is logged in, last used first."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     sessions: list[SessionItem]
 
@@ -388,12 +390,16 @@ class Health(BaseModel):
 class InvalidField(BaseModel):
     """What is wrong with one field."""
 
+    model_config = ConfigDict(defer_build=True)
+
     field: str
     message: str
 
 
 class Problem(BaseModel):
     """Why a request failed (RFC 9457)."""
+
+    model_config = ConfigDict(defer_build=True)
 
     type: str = Field(description="A URI that names the kind of problem.")
     title: str
@@ -409,6 +415,8 @@ class Problem(BaseModel):
 
 class OAuthProblem(BaseModel):
     """Why a request under `/oauth/` failed (RFC 6749 §5.2)."""
+
+    model_config = ConfigDict(defer_build=True)
 
     error: str
     error_description: str

@@ -54,7 +54,9 @@ EXAMPLE_EVENT: dict[str, JsonValue] = {
 
 class _Search(BaseModel):
     # A misspelt filter must not show everybody.
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        defer_build=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     limit: int = Field(
         default=50, ge=1, le=MAX_PAGE, description="The longest page wanted.", examples=[50]

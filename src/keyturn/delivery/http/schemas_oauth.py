@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from keyturn.delivery.http.bearer import PROOF_ALGORITHMS
 from keyturn.delivery.http.schemas import EXAMPLE_SESSION_ID, EXAMPLE_USER_ID, example, token_type
@@ -26,6 +26,8 @@ _EXAMPLE_REVOCATION: dict[str, JsonValue] = {
 
 class Confirmation(BaseModel):
     """The key that a token is bound to (RFC 7800 §3.1, RFC 9449 §6.2)."""
+
+    model_config = ConfigDict(defer_build=True)
 
     jkt: str = Field(description="The key's thumbprint (RFC 7638).")
 
