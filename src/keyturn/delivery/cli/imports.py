@@ -36,9 +36,7 @@ _DisplayName = Annotated[
 class _Line(BaseModel):
     """One account. What is not named here is refused: it might be a password."""
 
-    model_config = ConfigDict(
-        defer_build=True, extra="forbid", strict=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     email: Annotated[str, AfterValidator(normalised_email)]
     password_hash: str

@@ -30,9 +30,7 @@ from keyturn.domain.errors import (
     PasswordTooLong,
     PasswordTooPersonal,
     PasswordTooShort,
-    PermissionDenied,
     RevocationsUnknown,
-    StoreUnavailable,
 )
 
 BAD_JSON = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
@@ -171,16 +169,3 @@ def _problem(error: type[KeyturnError]) -> dict[str, object]:
 
 def _oauth_problem(error: type[KeyturnError]) -> dict[str, object]:
     return {"error": http_error(error).oauth.error, "error_description": error.message}
-
-
-def _whole_problem() -> Mapping[str, object]:
-    """Return the schema of a problem without any reference."""
-    schema = Problem.model_json_schema(mode="serialization")
-    schema["properties"]["errors"]["anyOf"][0]["items"] = schema.pop("$defs")["InvalidField"]
-    return schema
-
-
-ACCESS_PROBLEMS = problems(
-    *BAD_ACCESS_TOKEN, PermissionDenied, StoreUnavailable, schema=_whole_problem()
-)
-"""The `responses` of a route of any app that requires a role or permission."""

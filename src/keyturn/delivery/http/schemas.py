@@ -89,13 +89,20 @@ SecretText = Annotated[
 def example(**fields: JsonValue) -> ConfigDict:
     """Return how a model is read and told, with an example for OpenAPI."""
     return ConfigDict(
-        # What reads and writes it is made when it is first wanted: no start waits for it.
-        defer_build=True,
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
         json_schema_extra={"examples": [dict(fields)]},
     )
+
+
+def example_answer(**fields: JsonValue) -> ConfigDict:
+    """Return how a model of an answer is told, with an example for OpenAPI.
+
+    What writes it is made for the first answer: no start waits for it. With a model that is read,
+    FastAPI has Pydantic warn about this.
+    """
+    return ConfigDict(**example(**fields), defer_build=True)
 
 
 EXAMPLE_USER_ID = "0198f3a2-7c11-7d6e-9a53-1f0e6c1f2b3a"
@@ -181,7 +188,7 @@ def token_type(key_thumbprint: str | None) -> TokenType:
 class Tokens(BaseModel):
     """What a login hands out."""
 
-    model_config = example(
+    model_config = example_answer(
         access_token="eyJhbGciOiJFZERTQSJ9.access.signature",
         token_type="Bearer",
         expires_in=900,
@@ -218,7 +225,7 @@ class Tokens(BaseModel):
 class RefreshedTokens(Tokens):
     """What a refresh hands out."""
 
-    model_config = example(
+    model_config = example_answer(
         access_token="eyJhbGciOiJFZERTQSJ9.access.signature",
         token_type="Bearer",
         expires_in=900,
@@ -253,7 +260,7 @@ class RefreshedTokens(Tokens):
 class OAuthTokens(BaseModel):
     """What `/oauth/token` hands out (RFC 6749 §5.1)."""
 
-    model_config = example(
+    model_config = example_answer(
         access_token="eyJhbGciOiJFZERTQSJ9.access.signature",
         token_type="Bearer",
         expires_in=900,
@@ -284,7 +291,7 @@ class OAuthTokens(BaseModel):
 class UserProfile(BaseModel):
     """A user, as they and administrators see them."""
 
-    model_config = example(
+    model_config = example_answer(
         id=EXAMPLE_USER_ID,
         email="ada@example.com",
         display_name="Ada",
@@ -330,7 +337,7 @@ class UserProfile(BaseModel):
 class SessionItem(BaseModel):
     """One login on one device."""
 
-    model_config = example(
+    model_config = example_answer(
         id=EXAMPLE_SESSION_ID,
         device_name="Ada's phone",
         user_agent="Mozilla/5.0",
@@ -382,7 +389,7 @@ class SessionList(BaseModel):
 class Health(BaseModel):
     """The service answers."""
 
-    model_config = example(status="ok")
+    model_config = example_answer(status="ok")
 
     status: Literal["ok"] = "ok"
 

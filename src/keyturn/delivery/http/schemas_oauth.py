@@ -7,7 +7,12 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from keyturn.delivery.http.bearer import PROOF_ALGORITHMS
-from keyturn.delivery.http.schemas import EXAMPLE_SESSION_ID, EXAMPLE_USER_ID, example, token_type
+from keyturn.delivery.http.schemas import (
+    EXAMPLE_SESSION_ID,
+    EXAMPLE_USER_ID,
+    example_answer,
+    token_type,
+)
 from keyturn.delivery.http.services import HttpOptions
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
 from keyturn.domain.revocation import Revocation, RevocationKind
@@ -35,7 +40,7 @@ class Confirmation(BaseModel):
 class Introspection(BaseModel):
     """What a token is worth (RFC 7662 §2.2); nothing but `active` where it is not good."""
 
-    model_config = example(
+    model_config = example_answer(
         active=True,
         scope="profile:read profile:write",
         client_id=DEFAULT_CLIENT_ID,
@@ -98,7 +103,7 @@ class Introspection(BaseModel):
 class RevocationItem(BaseModel):
     """Access tokens that must die before they expire."""
 
-    model_config = example(**_EXAMPLE_REVOCATION)
+    model_config = example_answer(**_EXAMPLE_REVOCATION)
 
     kind: RevocationKind = Field(description="The claim to look at.")
     subject: UUID = Field(description="Its value: a token's, a session's or a user's id.")
@@ -119,7 +124,7 @@ class RevocationItem(BaseModel):
 class RevocationFeed(BaseModel):
     """What was revoked since a cursor, and the cursor to go on from."""
 
-    model_config = example(revocations=[_EXAMPLE_REVOCATION], cursor="42")
+    model_config = example_answer(revocations=[_EXAMPLE_REVOCATION], cursor="42")
 
     revocations: list[RevocationItem]
     cursor: str
@@ -136,7 +141,7 @@ class RevocationFeed(BaseModel):
 class ServerMetadata(BaseModel):
     """What an OAuth client needs to know of the service (RFC 8414 §2)."""
 
-    model_config = example(
+    model_config = example_answer(
         issuer="https://auth.example.com",
         token_endpoint="https://auth.example.com/oauth/token",
         revocation_endpoint="https://auth.example.com/oauth/revoke",
