@@ -109,7 +109,7 @@ def test_a_service_loads_nothing_that_it_may_never_need(load: Load) -> None:
     assert "fastapi" in loaded
     assert not loaded & {
         "aiosmtplib", "alembic", "asyncpg", "httpx", "jinja2", "redis", "rich",
-        "structlog", "ua_parser", "zxcvbn",
+        "structlog", "tomllib", "typer", "ua_parser", "zxcvbn",
     }  # fmt: skip
 
 

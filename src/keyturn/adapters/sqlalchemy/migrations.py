@@ -70,8 +70,8 @@ async def current_revision(database: Database) -> str | None:
         try:
             revision: str | None = connection.scalar(select(_VERSION.c.version_num))
         except (OperationalError, ProgrammingError) as error:
-            # Only now: at each start, and whenever somebody asks whether the service is ready,
-            # to look for the table first would cost more than all the rest.
+            # Only now: to look for the table first is another round trip at each start, and
+            # whenever somebody asks whether the service is ready.
             if error.connection_invalidated or inspect(connection).has_table(_VERSION.name):
                 raise
             return None
