@@ -7,7 +7,7 @@ import cProfile
 import signal
 import sys
 
-from keyturn.main import run_command_line
+from keyturn.__main__ import run_command_line
 
 
 def main() -> None:

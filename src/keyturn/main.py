@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
-from keyturn.delivery.cli.commands import run
 from keyturn.delivery.cli.operations import (
     Administration,
     Finding,
@@ -26,6 +23,7 @@ from keyturn.delivery.cli.operations import (
 from keyturn.domain.client import Client
 from keyturn.domain.errors import KeyturnError, LetterUnwritable, StoreUnavailable
 from keyturn.domain.secret import Secret
+from keyturn.loading import loading
 from keyturn.settings import (
     DEVELOPMENT_ISSUER,
     Settings,
@@ -92,7 +90,7 @@ def create_worker_app() -> FastAPI:
     Raises:
         SettingsError: a setting, or what it points to, is not fit to serve with.
     """
-    with _loading():
+    with loading():
         return create_app()
 
 
@@ -172,23 +170,19 @@ def build_container(settings: Settings) -> Container:
     return container
 
 
-def run_command_line() -> None:
-    """Do what the arguments of the process say, and exit."""
-    run(CommandLineOperations())
-
-
 class CommandLineOperations(Operations):
     """What each command does with the service that the environment describes."""
 
     def serve(self, *, host: str, port: int, workers: int, migrate: bool) -> None:
         """Check and prepare everything once, then serve."""
-        from keyturn.adapters.structlog.configuration import logging_configuration
-        from keyturn.delivery.cli.server import listen, serve
+        with loading():
+            from keyturn.adapters.structlog.configuration import logging_configuration
+            from keyturn.delivery.cli.server import listen, serve
 
         with _refusing(), listen(host, port) as listener:
             address = f"http://127.0.0.1:{listener.getsockname()[1]}"
             settings = _load_settings_for(address)
-            with _loading():
+            with loading():
                 asyncio.run(_prepare(settings, migrates=migrate))
             logs = logging_configuration(settings.log_format, settings.log_level)
             with _shared_figures() if workers > 1 else nullcontext():
@@ -278,6 +272,8 @@ class CommandLineOperations(Operations):
 
     def version(self) -> str:
         """Return the version that is installed."""
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             return version("keyturn")
         except PackageNotFoundError:
@@ -380,21 +376,6 @@ async def _in_the_background(*tasks: Callable[[], Awaitable[None]]) -> AsyncIter
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-
-
-@contextmanager
-def _loading() -> Iterator[None]:
-    """Collect no garbage while modules are loaded, and never look at them again afterwards.
-
-    They make a great many objects, of which next to none is garbage: to look for it takes a fifth
-    of the start, and a pause under load whenever all objects are looked at.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()
 
 
 @contextmanager

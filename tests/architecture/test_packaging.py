@@ -55,10 +55,10 @@ def test_the_wheel_holds_migrations_and_templates_and_migrates(tmp_path: Path) -
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     program = (
-        "import sys, keyturn.main\n"
+        "import sys, keyturn.main, keyturn.__main__\n"
         "sys.stderr.write(keyturn.main.__file__)\n"
         "sys.argv[1:] = ['migrate']\n"
-        "keyturn.main.run_command_line()"
+        "keyturn.__main__.run_command_line()"
     )
     # Before what this environment has installed, which may be the working tree.
     migrated = subprocess.run(

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from keyturn.main import run_command_line
+from keyturn.delivery.cli import commands
+from keyturn.main import CommandLineOperations
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ def keyturn(
     def run(*arguments: str) -> Ended:
         environment.setattr(sys, "argv", ["keyturn", *arguments])
         with pytest.raises(SystemExit) as end:
-            run_command_line()
+            commands.run(CommandLineOperations())
         return Ended(end.value.code, *capsys.readouterr())
 
     return run

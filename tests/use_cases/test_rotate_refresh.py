@@ -345,6 +345,7 @@ async def silent(keyturn: InMemoryKeyturn) -> InMemoryKeyturn:
 
     return InMemoryKeyturn(
         codec=keyturn.codec,
+        ids=keyturn.ids,
         unit_of_work=lambda: SilentUnitOfWork(keyturn.store),
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.routing import Route
 
 from keyturn.delivery.http.app import build_app
 from keyturn.delivery.http.services import HttpOptions, Services
@@ -85,6 +86,13 @@ def test_every_route_is_described_but_the_pages(
         )
     }
     assert routes - pages == {(method, path) for method, path, _ in operations(document)}
+
+
+def test_no_route_is_analysed_a_second_time_at_the_first_request(
+    keyturn: InMemoryKeyturn, services: Callable[..., Services]
+) -> None:
+    app = build_app(services(keyturn), HttpOptions())
+    assert [route for route in app.routes if not isinstance(route, Route)] == []
 
 
 def test_every_operation_says_what_it_does(document: Json) -> None:

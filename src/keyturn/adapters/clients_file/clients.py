@@ -18,7 +18,6 @@ import os
 import re
 import secrets
 import stat
-import tomllib
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -125,6 +124,10 @@ def remove_client(path: Path, client_id: str) -> None:
 
 
 def _parse(path: Path, content: str) -> dict[str, Client]:
+    if not content:
+        return {}
+    import tomllib  # noqa: PLC0415 - most services have no such file
+
     try:
         document = tomllib.loads(content)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, column, event, func, inspect, select, table
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.util import greenlet_spawn
 
 from keyturn.adapters.sqlalchemy.database import Database
@@ -66,9 +67,14 @@ async def current_revision(database: Database) -> str | None:
     """
 
     def read(connection: Connection) -> str | None:
-        if not inspect(connection).has_table(_VERSION.name):
+        try:
+            revision: str | None = connection.scalar(select(_VERSION.c.version_num))
+        except (OperationalError, ProgrammingError) as error:
+            # Only now: to look for the table first is another round trip at each start, and
+            # whenever somebody asks whether the service is ready.
+            if error.connection_invalidated or inspect(connection).has_table(_VERSION.name):
+                raise
             return None
-        revision: str | None = connection.scalar(select(_VERSION.c.version_num))
         return revision
 
     return await database.read(read)

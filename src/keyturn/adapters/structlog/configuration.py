@@ -9,11 +9,25 @@ from typing import Literal
 
 _OURS = "keyturn."
 
-# By name: who only asks for the configuration does not load structlog.
-_FORMATTERS = {
-    "json": "keyturn.adapters.structlog.lines.json_formatter",
-    "console": "keyturn.adapters.structlog.lines.console_formatter",
-}
+
+class FormatterWhenNeeded(logging.Formatter):
+    """Loads structlog for the first line: a service that has nothing to tell does without."""
+
+    def __init__(self, shape: Literal["json", "console"]) -> None:
+        """Say how the lines will be shaped."""
+        super().__init__()
+        self._shape = shape
+        self._shaping: logging.Formatter | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        if self._shaping is None:
+            from keyturn.adapters.structlog import lines  # noqa: PLC0415 - see above
+
+            self._shaping = (
+                lines.json_formatter() if self._shape == "json" else lines.console_formatter()
+            )
+        return self._shaping.format(record)
 
 
 def logging_configuration(
@@ -34,7 +48,7 @@ def logging_configuration(
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"default": {"()": _FORMATTERS[shape]}},
+        "formatters": {"default": {"()": FormatterWhenNeeded, "shape": shape}},
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from keyturn.delivery.http.access_problems import ACCESS_PROBLEMS
     from keyturn.delivery.http.app import build_app
     from keyturn.delivery.http.authorization import (
         require_any_permission,
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     )
     from keyturn.delivery.http.dependencies import CurrentPrincipal, CurrentUser, OptionalPrincipal
     from keyturn.delivery.http.errors import handle_keyturn_errors
-    from keyturn.delivery.http.openapi import ACCESS_PROBLEMS
     from keyturn.delivery.http.services import HttpOptions, Services
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "ACCESS_PROBLEMS": "openapi",
+    "ACCESS_PROBLEMS": "access_problems",
     "CurrentPrincipal": "dependencies",
     "CurrentUser": "dependencies",
     "HttpOptions": "services",

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
@@ -82,6 +81,21 @@ def build_app(
     """
     if "*" in options.allowed_origins:
         raise ValueError("each allowed origin must be named: '*' would let every site in")
+    routers = [
+        routes_auth.router,
+        routes_accounts.router,
+        routes_users.router,
+        routes_sessions.router,
+        routes_admin.router,
+        routes_oauth.router,
+        routes_metadata.router,
+        routes_revocations.router,
+        routes_health.router,
+        docs.router,
+        pages.router,
+        *([] if published_keys is None else [routes_keys.router]),
+        *([] if metrics is None else [routes_metrics.router]),
+    ]
     app = DescribedApp(
         title="keyturn",
         version="1",
@@ -91,7 +105,8 @@ def build_app(
         redoc_url=None,
         # A redirect would send passwords to wherever the Host header says.
         redirect_slashes=False,
-        generate_unique_id_function=_operation_id,
+        # As they are: `include_router` would analyse each once more, and keep both.
+        routes=[route for router in routers for route in router.routes],
         middleware=_middleware(options, observers),
         lifespan=lifespan,
         # Its spans would hold paths and queries, and it is asked for at every request.
@@ -101,32 +116,10 @@ def build_app(
     app.state.keyturn_http = options
     app.describe_tokens_from(options.issuer_path)
     handle_all_errors(app)
-    for module in (
-        routes_auth,
-        routes_accounts,
-        routes_users,
-        routes_sessions,
-        routes_admin,
-        routes_oauth,
-        routes_metadata,
-        routes_revocations,
-        routes_health,
-        docs,
-        pages,
-    ):
-        app.include_router(module.router)
+    app.state.keyturn_published_keys = published_keys
+    app.state.keyturn_metrics = metrics
     routes_metadata.answer_where_clients_ask(app, options)
-    if published_keys is not None:
-        app.state.keyturn_published_keys = published_keys
-        app.include_router(routes_keys.router)
-    if metrics is not None:
-        app.state.keyturn_metrics = metrics
-        app.include_router(routes_metrics.router)
     return app
-
-
-def _operation_id(route: APIRoute) -> str:
-    return route.name
 
 
 def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> list[Middleware]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from keyturn.delivery.http.errors import (
@@ -29,9 +30,7 @@ from keyturn.domain.errors import (
     PasswordTooLong,
     PasswordTooPersonal,
     PasswordTooShort,
-    PermissionDenied,
     RevocationsUnknown,
-    StoreUnavailable,
 )
 
 BAD_JSON = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
@@ -59,6 +58,11 @@ _DESCRIPTIONS = {
     "Retry-After": "Seconds after which a retry makes sense.",
 }
 _EXAMPLE_REQUEST_ID = "5f0c6a1e9b7d4c2f8a3e1d0b6c9f2a47"
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the `operationId` of a route: the name of its function."""
+    return route.name
 
 
 def problems(
@@ -165,16 +169,3 @@ def _problem(error: type[KeyturnError]) -> dict[str, object]:
 
 def _oauth_problem(error: type[KeyturnError]) -> dict[str, object]:
     return {"error": http_error(error).oauth.error, "error_description": error.message}
-
-
-def _whole_problem() -> Mapping[str, object]:
-    """Return the schema of a problem without any reference."""
-    schema = Problem.model_json_schema(mode="serialization")
-    schema["properties"]["errors"]["anyOf"][0]["items"] = schema.pop("$defs")["InvalidField"]
-    return schema
-
-
-ACCESS_PROBLEMS = problems(
-    *BAD_ACCESS_TOKEN, PermissionDenied, StoreUnavailable, schema=_whole_problem()
-)
-"""The `responses` of a route of any app that requires a role or permission."""

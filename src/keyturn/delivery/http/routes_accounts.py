@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from keyturn.delivery.http.dependencies import origin_of, services_of
 from keyturn.delivery.http.errors import call_field
-from keyturn.delivery.http.openapi import BAD_JSON, BAD_NEW_PASSWORD, problems
+from keyturn.delivery.http.openapi import BAD_JSON, BAD_NEW_PASSWORD, operation_id, problems
 from keyturn.delivery.http.schemas_accounts import (
     AddressedRequest,
     LinkToken,
@@ -27,7 +27,7 @@ from keyturn.use_cases.request_email_verification import RequestEmailVerificatio
 from keyturn.use_cases.request_password_reset import RequestPasswordResetCommand
 from keyturn.use_cases.reset_password import ResetPasswordCommand
 
-router = APIRouter(prefix="/v1/auth", tags=["Accounts"])
+router = APIRouter(prefix="/v1/auth", tags=["Accounts"], generate_unique_id_function=operation_id)
 
 _ASKED_FOR = problems(*BAD_JSON, InvalidEmail, TooManyAttempts, StoreUnavailable)
 

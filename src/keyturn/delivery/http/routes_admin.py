@@ -9,7 +9,7 @@ from keyturn.delivery.http.authorization import require_permission
 from keyturn.delivery.http.cursors import Listed, cursor_after, position
 from keyturn.delivery.http.dependencies import origin_of, services_of
 from keyturn.delivery.http.errors import ValidationFailed, call_field
-from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, BAD_JSON, problems
+from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, BAD_JSON, operation_id, problems
 from keyturn.delivery.http.schemas import (
     EXAMPLE_SESSION_ID,
     EXAMPLE_USER_ID,
@@ -55,7 +55,11 @@ from keyturn.use_cases.list_sessions import ListSessionsQuery
 from keyturn.use_cases.list_users import ListUsersQuery
 from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
 
-router = APIRouter(prefix="/v1/admin", tags=["Administration"])
+router = APIRouter(
+    prefix="/v1/admin",
+    tags=["Administration"],
+    generate_unique_id_function=operation_id,
+)
 
 _REFUSED = (*BAD_ACCESS_TOKEN, PermissionDenied, ValidationFailed, StoreUnavailable)
 

@@ -27,6 +27,7 @@ from keyturn.delivery.http.openapi import (
     BAD_JSON,
     BAD_NEW_PASSWORD,
     OPTIONAL_TOKEN,
+    operation_id,
     problems,
 )
 from keyturn.delivery.http.schemas import (
@@ -62,7 +63,7 @@ from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
 from keyturn.use_cases.revoke_family import RevokeFamilyCommand
 from keyturn.use_cases.rotate_refresh import RotateRefreshCommand, RotateRefreshResult
 
-router = APIRouter(prefix="/v1/auth", tags=["Signing in"])
+router = APIRouter(prefix="/v1/auth", tags=["Signing in"], generate_unique_id_function=operation_id)
 
 
 # First of all routes, because they are tried in order and proxies ask it at every request.

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request
 
 from keyturn.delivery.http.dependencies import services_of
 from keyturn.delivery.http.errors import NotReady, reason_of
-from keyturn.delivery.http.openapi import problems
+from keyturn.delivery.http.openapi import operation_id, problems
 from keyturn.delivery.http.schemas import Health
 
-router = APIRouter(prefix="/health", tags=["Operations"])
+router = APIRouter(prefix="/health", tags=["Operations"], generate_unique_id_function=operation_id)
 
 _log = logging.getLogger("keyturn.http")
 _CHECK_SECONDS = 5.0

@@ -6,6 +6,7 @@ from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Header, Request, Response
 
+from keyturn.delivery.http.openapi import operation_id
 from keyturn.delivery.http.schemas_keys import JwkSet
 
 
@@ -17,7 +18,7 @@ class PublishedKeys(Protocol):
         """Return the public keys as a JWK Set (RFC 7517 §5); the same keys give the same bytes."""
 
 
-router = APIRouter(tags=["OAuth 2"])
+router = APIRouter(tags=["OAuth 2"], generate_unique_id_function=operation_id)
 
 _CACHED = "public, max-age=300"
 _HEADERS = {

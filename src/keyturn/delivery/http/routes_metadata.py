@@ -3,13 +3,14 @@
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from keyturn.delivery.http.dependencies import options_of
+from keyturn.delivery.http.openapi import operation_id
 from keyturn.delivery.http.schemas_oauth import ServerMetadata
 from keyturn.delivery.http.services import HttpOptions
 
 METADATA_PATH = "/.well-known/oauth-authorization-server"
 
 
-router = APIRouter(tags=["OAuth 2"])
+router = APIRouter(tags=["OAuth 2"], generate_unique_id_function=operation_id)
 
 
 @router.get(METADATA_PATH, summary="What a client needs to know", response_model_exclude_none=True)

@@ -5,6 +5,8 @@ from typing import Protocol
 
 from fastapi import APIRouter, Request, Response
 
+from keyturn.delivery.http.openapi import operation_id
+
 
 class MetricsPage(Protocol):
     """All figures as they are now."""
@@ -19,7 +21,7 @@ class MetricsPage(Protocol):
         """The media type of the text."""
 
 
-router = APIRouter(tags=["Operations"])
+router = APIRouter(tags=["Operations"], generate_unique_id_function=operation_id)
 
 
 @router.get(

@@ -25,7 +25,7 @@ from keyturn.delivery.http.oauth_clients import (
     form_of,
     required,
 )
-from keyturn.delivery.http.openapi import oauth_errors
+from keyturn.delivery.http.openapi import oauth_errors, operation_id
 from keyturn.delivery.http.schemas import OAuthTokens, known_email
 from keyturn.delivery.http.schemas_oauth import Introspection
 from keyturn.domain.client import Client
@@ -51,7 +51,12 @@ from keyturn.use_cases.revoke_token import RevokeTokenCommand
 from keyturn.use_cases.rotate_refresh import RotateRefreshCommand
 from keyturn.use_cases.token_pair import TokenPair
 
-router = APIRouter(prefix="/oauth", tags=["OAuth 2"], dependencies=[Depends(ClientScheme())])
+router = APIRouter(
+    prefix="/oauth",
+    tags=["OAuth 2"],
+    dependencies=[Depends(ClientScheme())],
+    generate_unique_id_function=operation_id,
+)
 
 _FORM_SCHEMA = {
     "requestBody": {

@@ -8,11 +8,16 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from keyturn.delivery.http.dependencies import services_of
 from keyturn.delivery.http.errors import ValidationFailed
 from keyturn.delivery.http.oauth_clients import ClientScheme, client_of
-from keyturn.delivery.http.openapi import problems
+from keyturn.delivery.http.openapi import operation_id, problems
 from keyturn.delivery.http.schemas_oauth import RevocationFeed
 from keyturn.domain.errors import ClientNotAllowed, InvalidClient, StoreUnavailable
 
-router = APIRouter(prefix="/v1", tags=["OAuth 2"], dependencies=[Depends(ClientScheme())])
+router = APIRouter(
+    prefix="/v1",
+    tags=["OAuth 2"],
+    dependencies=[Depends(ClientScheme())],
+    generate_unique_id_function=operation_id,
+)
 
 _HEADERS = {
     "ETag": {"description": "Names these entries.", "schema": {"type": "string"}},

@@ -12,7 +12,7 @@ from keyturn.delivery.http.dependencies import (
     services_of,
 )
 from keyturn.delivery.http.errors import ValidationFailed
-from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, problems
+from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, operation_id, problems
 from keyturn.delivery.http.schemas import SessionItem, SessionList
 from keyturn.domain.errors import (
     Contention,
@@ -25,7 +25,11 @@ from keyturn.use_cases.end_session import EndSessionCommand
 from keyturn.use_cases.list_sessions import ListSessionsQuery
 from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
 
-router = APIRouter(prefix="/v1/sessions", tags=["Sessions"])
+router = APIRouter(
+    prefix="/v1/sessions",
+    tags=["Sessions"],
+    generate_unique_id_function=operation_id,
+)
 
 
 @router.get(

@@ -10,7 +10,13 @@ from keyturn.delivery.http.dependencies import (
     services_of,
 )
 from keyturn.delivery.http.errors import call_field
-from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, BAD_JSON, BAD_NEW_PASSWORD, problems
+from keyturn.delivery.http.openapi import (
+    BAD_ACCESS_TOKEN,
+    BAD_JSON,
+    BAD_NEW_PASSWORD,
+    operation_id,
+    problems,
+)
 from keyturn.delivery.http.schemas import PasswordChange, ProfileChange, UserProfile
 from keyturn.delivery.http.schemas_accounts import EmailChange, ExportedAccount
 from keyturn.domain.errors import (
@@ -31,7 +37,7 @@ from keyturn.use_cases.export_account import ExportAccountCommand
 from keyturn.use_cases.request_email_change import RequestEmailChangeCommand
 from keyturn.use_cases.update_profile import UpdateProfileCommand
 
-router = APIRouter(prefix="/v1/users", tags=["Profile"])
+router = APIRouter(prefix="/v1/users", tags=["Profile"], generate_unique_id_function=operation_id)
 
 
 @router.get(

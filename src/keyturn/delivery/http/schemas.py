@@ -96,6 +96,15 @@ def example(**fields: JsonValue) -> ConfigDict:
     )
 
 
+def example_answer(**fields: JsonValue) -> ConfigDict:
+    """Return how a model of an answer is told, with an example for OpenAPI.
+
+    What writes it is made for the first answer: no start waits for it. With a model that is read,
+    FastAPI has Pydantic warn about this.
+    """
+    return ConfigDict(**example(**fields), defer_build=True)
+
+
 EXAMPLE_USER_ID = "0198f3a2-7c11-7d6e-9a53-1f0e6c1f2b3a"
 EXAMPLE_SESSION_ID = "0198f3a2-7c40-7b02-8f6d-3c9a50d1e7aa"
 
@@ -179,7 +188,7 @@ def token_type(key_thumbprint: str | None) -> TokenType:
 class Tokens(BaseModel):
     """What a login hands out."""
 
-    model_config = example(
+    model_config = example_answer(
         access_token="eyJhbGciOiJFZERTQSJ9.access.signature",
         token_type="Bearer",
         expires_in=900,
@@ -216,7 +225,7 @@ class Tokens(BaseModel):
 class RefreshedTokens(Tokens):
     """What a refresh hands out."""
 
-    model_config = example(
+    model_config = example_answer(
         access_token="eyJhbGciOiJFZERTQSJ9.access.signature",
         token_type="Bearer",
         expires_in=900,
@@ -256,7 +265,7 @@ class RefreshedTokens(Tokens):
 class OAuthTokens(BaseModel):
     """What `/oauth/token` hands out (RFC 6749 §5.1)."""
 
-    model_config = example(
+    model_config = example_answer(
         access_token="eyJhbGciOiJFZERTQSJ9.access.signature",
         token_type="Bearer",
         expires_in=900,
@@ -287,7 +296,7 @@ class OAuthTokens(BaseModel):
 class UserProfile(BaseModel):
     """A user, as they and administrators see them."""
 
-    model_config = example(
+    model_config = example_answer(
         id=EXAMPLE_USER_ID,
         email="ada@example.com",
         display_name="Ada",
@@ -333,7 +342,7 @@ class UserProfile(BaseModel):
 class SessionItem(BaseModel):
     """One login on one device."""
 
-    model_config = example(
+    model_config = example_answer(
         id=EXAMPLE_SESSION_ID,
         device_name="Ada's phone",
         user_agent="Mozilla/5.0",
@@ -377,7 +386,7 @@ class SessionItem(BaseModel):
 class SessionList(BaseModel):
     """Where a user is logged in, last used first."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(defer_build=True, frozen=True)
 
     sessions: list[SessionItem]
 
@@ -385,7 +394,7 @@ class SessionList(BaseModel):
 class Health(BaseModel):
     """The service answers."""
 
-    model_config = example(status="ok")
+    model_config = example_answer(status="ok")
 
     status: Literal["ok"] = "ok"
 
@@ -393,12 +402,16 @@ class Health(BaseModel):
 class InvalidField(BaseModel):
     """What is wrong with one field."""
 
+    model_config = ConfigDict(defer_build=True)
+
     field: str
     message: str
 
 
 class Problem(BaseModel):
     """Why a request failed (RFC 9457)."""
+
+    model_config = ConfigDict(defer_build=True)
 
     type: str = Field(description="A URI that names the kind of problem.")
     title: str
@@ -414,6 +427,8 @@ class Problem(BaseModel):
 
 class OAuthProblem(BaseModel):
     """Why a request under `/oauth/` failed (RFC 6749 §5.2)."""
+
+    model_config = ConfigDict(defer_build=True)
 
     error: str
     error_description: str

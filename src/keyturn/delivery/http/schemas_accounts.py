@@ -12,6 +12,7 @@ from keyturn.delivery.http.schemas import (
     NewEmail,
     SecretText,
     example,
+    example_answer,
 )
 from keyturn.delivery.http.schemas_admin import EXAMPLE_EVENT, AuditEventItem
 from keyturn.domain.refresh_token_family import RefreshTokenFamily
@@ -90,7 +91,7 @@ class PasswordIdea(BaseModel):
 class PasswordStrength(BaseModel):
     """How hard a password is to guess, and why it would be refused."""
 
-    model_config = example(
+    model_config = example_answer(
         score=1,
         warning="This is a very common password.",
         suggestions=["Add another word or two. Uncommon words are better."],
@@ -130,7 +131,7 @@ class EmailChange(BaseModel):
 class ExportedUser(BaseModel):
     """The account."""
 
-    model_config = example(**_EXAMPLE_EXPORTED_USER)
+    model_config = example_answer(**_EXAMPLE_EXPORTED_USER)
 
     id: UUID
     email: str
@@ -169,7 +170,7 @@ class ExportedUser(BaseModel):
 class ExportedSession(BaseModel):
     """A login on one device, live or ended."""
 
-    model_config = example(**_EXAMPLE_EXPORTED_SESSION)
+    model_config = example_answer(**_EXAMPLE_EXPORTED_SESSION)
 
     id: UUID
     client_id: str
@@ -206,7 +207,7 @@ class ExportedSession(BaseModel):
 class ExportedAccount(BaseModel):
     """All that is stored of somebody but the hash of the password."""
 
-    model_config = example(
+    model_config = example_answer(
         exported_at="2030-01-02T08:31:00Z",
         user=_EXAMPLE_EXPORTED_USER,
         sessions=[_EXAMPLE_EXPORTED_SESSION],

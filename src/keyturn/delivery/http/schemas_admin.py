@@ -12,6 +12,7 @@ from keyturn.delivery.http.schemas import (
     Line,
     UserProfile,
     example,
+    example_answer,
 )
 from keyturn.domain.events import AuditEvent, AuditEventType
 from keyturn.domain.user import ROLE_NAME, Role, UserStatus
@@ -128,7 +129,7 @@ class RoleDefinition(BaseModel):
 class UserList(BaseModel):
     """A page of users, in the order in which they registered."""
 
-    model_config = example(users=[_EXAMPLE_USER], next_cursor=_EXAMPLE_CURSOR)
+    model_config = example_answer(users=[_EXAMPLE_USER], next_cursor=_EXAMPLE_CURSOR)
 
     users: list[UserProfile]
     next_cursor: str | None = Field(description="Asks for the next page; null on the last one.")
@@ -137,7 +138,7 @@ class UserList(BaseModel):
 class RoleItem(BaseModel):
     """A role and what it permits."""
 
-    model_config = example(**_EXAMPLE_ROLE)
+    model_config = example_answer(**_EXAMPLE_ROLE)
 
     name: str
     permissions: list[str]
@@ -151,7 +152,7 @@ class RoleItem(BaseModel):
 class RoleList(BaseModel):
     """Every role, by name."""
 
-    model_config = example(roles=[_EXAMPLE_ROLE])
+    model_config = example_answer(roles=[_EXAMPLE_ROLE])
 
     roles: list[RoleItem]
 
@@ -159,7 +160,7 @@ class RoleList(BaseModel):
 class AuditEventItem(BaseModel):
     """Something that happened."""
 
-    model_config = example(**EXAMPLE_EVENT)
+    model_config = example_answer(**EXAMPLE_EVENT)
 
     id: UUID
     at: datetime
@@ -194,7 +195,7 @@ class AuditEventItem(BaseModel):
 class AuditEventList(BaseModel):
     """A page of audit events, latest first."""
 
-    model_config = example(events=[EXAMPLE_EVENT], next_cursor=None)
+    model_config = example_answer(events=[EXAMPLE_EVENT], next_cursor=None)
 
     events: list[AuditEventItem]
     next_cursor: str | None = Field(description="Asks for the next page; null on the last one.")

@@ -2,13 +2,13 @@
 
 from pydantic import BaseModel, Field
 
-from keyturn.delivery.http.schemas import example
+from keyturn.delivery.http.schemas import example_answer
 
 
 class PublicJwk(BaseModel):
     """A public key (RFC 7517 §4); its kind decides which of the members are there."""
 
-    model_config = example(
+    model_config = example_answer(
         kty="OKP",
         crv="Ed25519",
         x="11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
@@ -31,7 +31,7 @@ class PublicJwk(BaseModel):
 class JwkSet(BaseModel):
     """The public keys (RFC 7517 §5)."""
 
-    model_config = example(
+    model_config = example_answer(
         keys=[
             {
                 "kty": "OKP",

@@ -4,10 +4,15 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from keyturn.delivery.http.bearer import PROOF_ALGORITHMS
-from keyturn.delivery.http.schemas import EXAMPLE_SESSION_ID, EXAMPLE_USER_ID, example, token_type
+from keyturn.delivery.http.schemas import (
+    EXAMPLE_SESSION_ID,
+    EXAMPLE_USER_ID,
+    example_answer,
+    token_type,
+)
 from keyturn.delivery.http.services import HttpOptions
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
 from keyturn.domain.revocation import Revocation, RevocationKind
@@ -27,13 +32,15 @@ _EXAMPLE_REVOCATION: dict[str, JsonValue] = {
 class Confirmation(BaseModel):
     """The key that a token is bound to (RFC 7800 §3.1, RFC 9449 §6.2)."""
 
+    model_config = ConfigDict(defer_build=True)
+
     jkt: str = Field(description="The key's thumbprint (RFC 7638).")
 
 
 class Introspection(BaseModel):
     """What a token is worth (RFC 7662 §2.2); nothing but `active` where it is not good."""
 
-    model_config = example(
+    model_config = example_answer(
         active=True,
         scope="profile:read profile:write",
         client_id=DEFAULT_CLIENT_ID,
@@ -96,7 +103,7 @@ class Introspection(BaseModel):
 class RevocationItem(BaseModel):
     """Access tokens that must die before they expire."""
 
-    model_config = example(**_EXAMPLE_REVOCATION)
+    model_config = example_answer(**_EXAMPLE_REVOCATION)
 
     kind: RevocationKind = Field(description="The claim to look at.")
     subject: UUID = Field(description="Its value: a token's, a session's or a user's id.")
@@ -117,7 +124,7 @@ class RevocationItem(BaseModel):
 class RevocationFeed(BaseModel):
     """What was revoked since a cursor, and the cursor to go on from."""
 
-    model_config = example(revocations=[_EXAMPLE_REVOCATION], cursor="42")
+    model_config = example_answer(revocations=[_EXAMPLE_REVOCATION], cursor="42")
 
     revocations: list[RevocationItem]
     cursor: str
@@ -134,7 +141,7 @@ class RevocationFeed(BaseModel):
 class ServerMetadata(BaseModel):
     """What an OAuth client needs to know of the service (RFC 8414 §2)."""
 
-    model_config = example(
+    model_config = example_answer(
         issuer="https://auth.example.com",
         token_endpoint="https://auth.example.com/oauth/token",
         revocation_endpoint="https://auth.example.com/oauth/revoke",
