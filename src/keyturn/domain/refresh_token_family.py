@@ -142,7 +142,7 @@ class RefreshTokenFamily:
             current=successor,
             previous=self.current,
             generation=self.generation + 1,
-            device=replace(self.device, user_agent=origin.user_agent, ip=origin.ip),
+            device=Device(self.device.name, origin.user_agent, origin.ip),
             rotated_at=now,
             expires_at=min(now + policy.idle_ttl, self.absolute_expires_at),
         )

@@ -9,6 +9,8 @@ from enum import StrEnum
 from keyturn.domain.errors import InvalidEmail, InvalidRole
 from keyturn.domain.ids import UserId
 
+_NOTHING: frozenset[str] = frozenset()
+
 MAX_EMAIL_LENGTH = 254
 
 
@@ -123,12 +125,12 @@ class User:
     @property
     def role_names(self) -> frozenset[str]:
         """The names of the user's roles."""
-        return frozenset(role.name for role in self.roles)
+        return frozenset([role.name for role in self.roles])
 
     @property
     def permissions(self) -> frozenset[str]:
         """Every permission that any of the user's roles gives."""
-        return frozenset[str]().union(*(role.permissions for role in self.roles))
+        return _NOTHING.union(*[role.permissions for role in self.roles])
 
     def logged_in(self, at: datetime, *, password_hash: str) -> "User":
         """Return the next version after a login at `at`, with the hash as it now is.

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
-MOST: Final = 64
-"""Askers that one statement serves: a longer one holds up the first of them for the last."""
+MOST: Final = 8
+"""Askers that one statement serves. With many more, all would wait for the same answer, and neither
+the worker nor the database would have anything to do while the other works."""
 
 T = TypeVar("T")
 

@@ -29,6 +29,7 @@ class Compiled:
         self.sql = str(compiled)
         order = _places(compiled)
         self._arguments = [(name, _to_driver(compiled.binds[name].type, on)) for name in order]
+        self._converters = dict(self._arguments)
         columns = statement.selected_columns if isinstance(statement, Select) else ()
         converters = (_from_driver(column.type, on) for column in columns)
         self._converted = [(n, convert) for n, convert in enumerate(converters) if convert]
@@ -44,10 +45,9 @@ class Compiled:
         self, places: Iterable[str], many: Sequence[Mapping[str, object]]
     ) -> list[list[object]]:
         """Return, for each of `places`, the values of `many` as an array for the driver."""
-        converters = dict(self._arguments)
         columns = []
         for name in places:
-            convert = converters[name]
+            convert = self._converters[name]
             values = [parameters[name] for parameters in many]
             columns.append([convert(value) for value in values] if convert else values)
         return columns
