@@ -1,10 +1,12 @@
 """Who asks at the same time is answered by one statement, each as if they had asked alone."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from keyturn.adapters.sqlalchemy.database import Database
@@ -207,6 +209,23 @@ async def test_a_row_that_is_locked_holds_up_nobody_else(
     assert [await _read(postgres, family) for family in families] == list(map(rotate, families))
 
 
+async def test_a_lost_answer_is_that_of_all_and_nobody_tries_alone(
+    postgres_url: str,
+    postgres: Database,
+    families: list[RefreshTokenFamily],
+    open_database: Callable[[str], Database],
+) -> None:
+    """Whoever tried alone would find their own rotation, and take it for another's."""
+    async with _losing_the_answer_to_an_update(postgres_url) as url:
+        database = open_database(url)
+        outcomes = await asyncio.gather(
+            *(_save(database, rotate(family)) for family in families), return_exceptions=True
+        )
+        assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * len(families)
+        await database.dispose()
+    assert [await _read(postgres, family) for family in families] == list(map(rotate, families))
+
+
 async def test_together_as_alone(postgres: Database, families: list[RefreshTokenFamily]) -> None:
     """Every column, whether it is empty or not."""
     origins = [Origin(), Origin(ip="::1", user_agent="a'b"), Origin(user_agent='{x,"y"}')]
@@ -242,3 +261,41 @@ async def _add(database: Database, added: User | RefreshTokenFamily) -> None:
         else:
             uow.families.add(added)
         await uow.commit()
+
+
+@asynccontextmanager
+async def _losing_the_answer_to_an_update(url: str) -> AsyncIterator[str]:
+    """Pass everything on to the server of `url`, and cut the client off at its first update."""
+    parsed = make_url(url)
+    losing = ["the first answer"]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        folder = parsed.query.get("host")
+        if isinstance(folder, str):
+            path = f"{folder}/.s.PGSQL.{parsed.port or 5432}"
+            server_reader, server_writer = await asyncio.open_unix_connection(path)
+        else:
+            server_reader, server_writer = await asyncio.open_connection(
+                parsed.host, parsed.port or 5432
+            )
+
+        async def ask() -> None:
+            while data := await reader.read(65_536):
+                server_writer.write(data)
+            server_writer.close()
+
+        async def answer() -> None:
+            while data := await server_reader.read(65_536):
+                # The tag of a statement that is committed.
+                if b"UPDATE " in data and losing:
+                    losing.clear()
+                    break
+                writer.write(data)
+            writer.close()
+
+        await asyncio.gather(ask(), answer())
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        proxied = parsed.set(host="127.0.0.1", port=port, query={})
+        yield proxied.render_as_string(hide_password=False)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-from asyncpg import InterfaceError, InternalClientError, PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresConnectionError, PostgresError
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
@@ -172,6 +172,10 @@ class PostgresStore:
         chosen = {parameters[together.key]: parameters for parameters in many}
         try:
             rows = await self._fetch_together(update, together, list(chosen.values()))
+        except PostgresConnectionError:
+            # Nobody knows whether it has changed anything: who tried alone might find their own
+            # change, and take it for another's.
+            raise
         except (PostgresError, InterfaceError):
             # It has changed nothing. One value that is no good must not fail the others.
             return [None] * len(many)
