@@ -1,4 +1,4 @@
-"""The least that a rotation can be: no framework at all, asyncpg, one statement."""
+"""The least that a rotation by itself can be: no framework at all, asyncpg, one statement."""
 
 import json
 import os
