@@ -95,11 +95,11 @@ def test_the_token_before_is_reuse_after_the_grace_window(after: timedelta) -> N
 def test_a_successor_that_nobody_was_handed_is_replayed_however_late() -> None:
     live = rotated_family()
     late = NOW + 2 * POLICY.grace
-    assert decide(live, present(live, token(1)), late, POLICY, unanswered=live.current) == Replay()
-    assert decide(live, present(live, token(1)), late, POLICY, unanswered=token(9)) == Reuse()
-    assert decide(live, present(live, token(9)), late, POLICY, unanswered=live.current) == Reuse()
+    assert decide(live, present(live, token(1)), late, POLICY, unanswered=True) == Replay()
+    assert decide(live, present(live, token(1)), late, POLICY, unanswered=False) == Reuse()
+    assert decide(live, present(live, token(9)), late, POLICY, unanswered=True) == Reuse()
     ended = replace(live, revoked_at=NOW, revoke_reason=RevokeReason.LOGOUT)
-    refused = decide(ended, present(ended, token(1)), NOW, POLICY, unanswered=live.current)
+    refused = decide(ended, present(ended, token(1)), NOW, POLICY, unanswered=True)
     assert refused == Refuse(RefuseReason.REVOKED)
 
 

@@ -386,6 +386,62 @@ async def test_a_successor_that_somebody_was_handed_in_time_is_handed_to_nobody_
     assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED
 
 
+async def test_a_successor_that_another_was_handed_while_the_store_was_silent_is_handed_to_nobody_late(
+    keyturn: InMemoryKeyturn, tokens: TokenPair
+) -> None:
+    replayed: list[RefreshOutcome] = []
+
+    class SilentUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
+        async def commit(self) -> None:
+            await super().commit()
+            if not replayed:
+                replayed.append(RefreshOutcome.ROTATED)
+                replayed.append((await silent.refresh(tokens.refresh_token)).outcome)
+                raise StoreUnavailable
+
+    silent = InMemoryKeyturn(
+        codec=keyturn.codec,
+        ids=keyturn.ids,
+        unit_of_work=lambda: SilentUnitOfWork(keyturn.store),
+    )
+    with pytest.raises(StoreUnavailable):
+        await silent.refresh(tokens.refresh_token)
+    assert replayed == [RefreshOutcome.ROTATED, RefreshOutcome.REPLAYED]
+    silent.advance(hours=1)
+    with pytest.raises(InvalidRefreshToken):
+        await silent.refresh(tokens.refresh_token)
+    assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED
+
+
+async def test_of_two_rotations_that_the_store_did_not_tell_of_either_may_have_been_made(
+    keyturn: InMemoryKeyturn, tokens: TokenPair
+) -> None:
+    outcomes = ["lost", "stored"]
+
+    class SilentUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
+        async def commit(self) -> None:
+            outcome = outcomes.pop() if outcomes else "stored and answered"
+            if outcome == "stored":
+                # While this one is under way, another comes, and is not stored.
+                with pytest.raises(StoreUnavailable):
+                    await silent.refresh(tokens.refresh_token)
+            if outcome != "lost":
+                await super().commit()
+            if outcome != "stored and answered":
+                raise StoreUnavailable
+
+    silent = InMemoryKeyturn(
+        codec=keyturn.codec,
+        ids=keyturn.ids,
+        unit_of_work=lambda: SilentUnitOfWork(keyturn.store),
+    )
+    with pytest.raises(StoreUnavailable):
+        await silent.refresh(tokens.refresh_token)
+    silent.advance(hours=1)
+    retried = await silent.refresh(tokens.refresh_token)
+    assert retried.outcome is RefreshOutcome.REPLAYED
+
+
 async def test_what_the_store_did_not_tell_of_saves_no_older_token(
     silent: InMemoryKeyturn, keyturn: InMemoryKeyturn, tokens: TokenPair
 ) -> None:

@@ -218,7 +218,7 @@ def decide(
     now: datetime,
     policy: SessionPolicy,
     *,
-    unanswered: TokenId | None = None,
+    unanswered: bool = False,
 ) -> Decision:
     """Say what a presented refresh token is worth (RFC 9700 §4.14.2, OWASP ASVS 5.0 V10.4.5).
 
@@ -227,7 +227,7 @@ def decide(
         presented: the token, its signature verified.
         now: aware UTC.
         policy: gives the grace window.
-        unanswered: a successor that is known to have been handed to nobody, None for none.
+        unanswered: whether the live token is known to have been handed to nobody.
 
     Returns:
         `Rotate` for the live token; `Replay` for the one before it while less than the grace
@@ -249,13 +249,12 @@ def decide(
         return Refuse(RefuseReason.EXPIRED)
     if presented.token_id == family.current:
         return Rotate()
-    if presented.token_id == family.previous:
-        # Who was handed no successor can only come with the token that they have.
-        if family.current == unanswered:
-            return Replay()
-        # A clock that was set back must not hold the window open: distance counts, not order.
-        if abs(now - family.rotated_at) < policy.grace:
-            return Replay()
+    # Who was handed no successor can only come with the token that they have. A clock that was set
+    # back must not hold the window open: distance counts, not order.
+    if presented.token_id == family.previous and (
+        unanswered or abs(now - family.rotated_at) < policy.grace
+    ):
+        return Replay()
     return Reuse()
 
 

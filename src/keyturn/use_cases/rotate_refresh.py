@@ -4,12 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from keyturn.domain.errors import (
-    Contention,
-    InvalidRefreshToken,
-    StaleFamily,
-    StoreUnavailable,
-)
+from keyturn.domain.errors import Contention, InvalidRefreshToken, StaleFamily
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import (
@@ -134,25 +129,28 @@ class RotateRefresh:
             raise InvalidRefreshToken
         family, user = found
         now = self._clock.now()
-        unanswered = self._unanswered.successor_of(family.id)
+        unanswered = family.current in self._unanswered
         match decide(family, presented, now, self._policy, unanswered=unanswered):
             case Rotate():
                 successor = family.rotated(self._ids.token_id(), now, self._policy, command.origin)
                 # Signed before the commit: a key that can't be reached uses up no token.
                 pair = await self._issue(successor, user, now, command)
                 uow.families.save(successor)
+                # Before the commit: whoever is handed the successor meanwhile takes this back. If
+                # the commit fails, it may have been stored all the same, or still be.
+                self._unanswered.note(successor.current)
                 try:
                     await uow.commit()
-                except StoreUnavailable:
-                    # It may have been stored all the same, or still be.
-                    self._unanswered.note(successor.id, successor.current)
+                except StaleFamily:
+                    self._unanswered.forget(successor.current)
                     raise
+                self._unanswered.forget(successor.current)
                 return RotateRefreshResult(RefreshOutcome.ROTATED, pair)
             case Replay():
                 pair = await self._issue(family, user, now, command)
                 self._note(uow, AuditEventType.REFRESH_REPLAYED, family, now, command.origin)
                 await uow.commit()
-                self._unanswered.forget(family.id)
+                self._unanswered.forget(family.current)
                 return RotateRefreshResult(RefreshOutcome.REPLAYED, pair)
             case Reuse():
                 uow.families.revoke(family.id, now, RevokeReason.REUSE_DETECTED)

@@ -2,31 +2,29 @@
 
 from typing import Final
 
-from keyturn.domain.ids import FamilyId, TokenId
+from keyturn.domain.ids import TokenId
 
 MOST: Final = 10_000
-"""Sessions that are remembered; beyond that, those are forgotten that have waited longest."""
+"""Successors that are remembered; beyond that, those are forgotten that have waited longest."""
 
 
 class UnansweredRotations:
-    """Remembers, for each session, the successor that was to be stored and was handed to nobody."""
+    """Remembers successors that the store was asked to make live tokens, and nobody was handed."""
 
     def __init__(self, at_most: int = MOST) -> None:
-        """Remember up to `at_most` sessions."""
+        """Remember up to `at_most` successors."""
         self._at_most = at_most
-        self._successors: dict[FamilyId, TokenId] = {}
+        self._successors: dict[TokenId, None] = {}
 
-    def note(self, family_id: FamilyId, successor: TokenId) -> None:
-        """Remember a successor; the store did not answer when it was to be made the live token."""
-        self._successors.pop(family_id, None)
+    def __contains__(self, successor: TokenId) -> bool:
+        return successor in self._successors
+
+    def note(self, successor: TokenId) -> None:
+        """Remember a successor that the store is asked to make the live token."""
         if len(self._successors) >= self._at_most:
             del self._successors[next(iter(self._successors))]
-        self._successors[family_id] = successor
+        self._successors[successor] = None
 
-    def successor_of(self, family_id: FamilyId) -> TokenId | None:
-        """Return the successor that was handed to nobody, None where nothing is known of one."""
-        return self._successors.get(family_id)
-
-    def forget(self, family_id: FamilyId) -> None:
-        """Forget a session: its live token has been handed out."""
-        self._successors.pop(family_id, None)
+    def forget(self, successor: TokenId) -> None:
+        """Forget a successor that is handed out, or that can't become the live token any more."""
+        self._successors.pop(successor, None)
