@@ -103,15 +103,14 @@ def read_json_object(text: bytes) -> dict[str, object]:
     """Return the members of a JSON object.
 
     Raises:
-        RejectedToken: it is no UTF-8, no JSON (`NaN` is none), no object, has blanks around it,
-            or a member name stands twice, at whatever depth (RFC 8725 §2.6 explains the harm).
+        RejectedToken: it is no UTF-8, no JSON (`NaN` is none), no object, or a member name
+            stands twice, at whatever depth (RFC 8725 §2.6 explains the harm).
     """
     try:
-        spelling = text.decode()
-        value, end = _STRICT_JSON.raw_decode(spelling)
+        value: object = _STRICT_JSON.decode(text.decode())
     except (ValueError, RecursionError):
         raise RejectedToken from None
-    if end != len(spelling) or not _is_object(value):
+    if not _is_object(value):
         raise RejectedToken
     return value
 
