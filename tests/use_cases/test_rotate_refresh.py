@@ -396,20 +396,20 @@ async def test_a_successor_that_another_was_handed_while_the_store_was_silent_is
             await super().commit()
             if not replayed:
                 replayed.append(RefreshOutcome.ROTATED)
-                replayed.append((await silent.refresh(tokens.refresh_token)).outcome)
+                replayed.append((await service.refresh(tokens.refresh_token)).outcome)
                 raise StoreUnavailable
 
-    silent = InMemoryKeyturn(
+    service = InMemoryKeyturn(
         codec=keyturn.codec,
         ids=keyturn.ids,
         unit_of_work=lambda: SilentUnitOfWork(keyturn.store),
     )
     with pytest.raises(StoreUnavailable):
-        await silent.refresh(tokens.refresh_token)
+        await service.refresh(tokens.refresh_token)
     assert replayed == [RefreshOutcome.ROTATED, RefreshOutcome.REPLAYED]
-    silent.advance(hours=1)
+    service.advance(hours=1)
     with pytest.raises(InvalidRefreshToken):
-        await silent.refresh(tokens.refresh_token)
+        await service.refresh(tokens.refresh_token)
     assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED
 
 
@@ -424,21 +424,21 @@ async def test_of_two_rotations_that_the_store_did_not_tell_of_either_may_have_b
             if outcome == "stored":
                 # While this one is under way, another comes, and is not stored.
                 with pytest.raises(StoreUnavailable):
-                    await silent.refresh(tokens.refresh_token)
+                    await service.refresh(tokens.refresh_token)
             if outcome != "lost":
                 await super().commit()
             if outcome != "stored and answered":
                 raise StoreUnavailable
 
-    silent = InMemoryKeyturn(
+    service = InMemoryKeyturn(
         codec=keyturn.codec,
         ids=keyturn.ids,
         unit_of_work=lambda: SilentUnitOfWork(keyturn.store),
     )
     with pytest.raises(StoreUnavailable):
-        await silent.refresh(tokens.refresh_token)
-    silent.advance(hours=1)
-    retried = await silent.refresh(tokens.refresh_token)
+        await service.refresh(tokens.refresh_token)
+    service.advance(hours=1)
+    retried = await service.refresh(tokens.refresh_token)
     assert retried.outcome is RefreshOutcome.REPLAYED
 
 

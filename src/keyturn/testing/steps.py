@@ -47,31 +47,25 @@ async def race(loss: type[KeyturnError], rivals: list[Coroutine[object, object, 
 
 async def add(unit_of_work: UnitOfWorkFactory, added: User | RefreshTokenFamily) -> None:
     """Commit a new user or family."""
-    async with unit_of_work() as uow:
-        if isinstance(added, User):
-            uow.users.add(added)
-        else:
-            uow.families.add(added)
-        await uow.commit()
+    if isinstance(added, User):
+        await commit(unit_of_work, lambda uow: uow.users.add(added))
+    else:
+        await commit(unit_of_work, lambda uow: uow.families.add(added))
 
 
 async def save(unit_of_work: UnitOfWorkFactory, saved: User | RefreshTokenFamily) -> None:
     """Commit the next version of a user, or the next generation of a family."""
-    async with unit_of_work() as uow:
-        if isinstance(saved, User):
-            uow.users.save(saved)
-        else:
-            uow.families.save(saved)
-        await uow.commit()
+    if isinstance(saved, User):
+        await commit(unit_of_work, lambda uow: uow.users.save(saved))
+    else:
+        await commit(unit_of_work, lambda uow: uow.families.save(saved))
 
 
 async def revoke(
     unit_of_work: UnitOfWorkFactory, family_id: FamilyId, at: datetime, reason: RevokeReason
 ) -> None:
     """Commit the end of a family."""
-    async with unit_of_work() as uow:
-        uow.families.revoke(family_id, at, reason)
-        await uow.commit()
+    await commit(unit_of_work, lambda uow: uow.families.revoke(family_id, at, reason))
 
 
 async def user_with_family(unit_of_work: UnitOfWorkFactory) -> tuple[User, RefreshTokenFamily]:

@@ -17,8 +17,8 @@ from keyturn.adapters.limits.process_windows import ProcessWindows
 from keyturn.adapters.limits.redis_windows import RedisWindows
 from keyturn.adapters.limits.throttle import LimitsThrottle, Rates
 from keyturn.adapters.limits.write_behind import noticeable
-from keyturn.adapters.sqlalchemy.database import Database, Parameters, SqlRow, StagedWrite
-from keyturn.adapters.sqlalchemy.prepared import Prepared
+from keyturn.adapters.sqlalchemy.database import Database, SqlRow, StagedWrite
+from keyturn.adapters.sqlalchemy.prepared import Parameters, Prepared
 from keyturn.adapters.sqlalchemy.throttle_storage import SqlThrottleWindows
 from keyturn.container import Container
 from keyturn.domain.errors import StoreUnavailable, TooManyAttempts

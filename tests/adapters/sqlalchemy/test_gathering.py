@@ -10,17 +10,17 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from keyturn.adapters.sqlalchemy.database import Database
-from keyturn.adapters.sqlalchemy.gathering import MOST, Gathering, Parameters
+from keyturn.adapters.sqlalchemy.gathering import MOST, Gathering
 from keyturn.adapters.sqlalchemy.postgres import PostgresStore
+from keyturn.adapters.sqlalchemy.prepared import Parameters
 from keyturn.adapters.sqlalchemy.tables import refresh_tokens
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.domain.errors import StaleFamily, StoreUnavailable
 from keyturn.domain.events import Origin
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
-from keyturn.domain.user import User
 from keyturn.testing.builders import make_family, make_token_id, make_user, rotate
-from keyturn.testing.steps import NOW
+from keyturn.testing.steps import NOW, add, revoke, save
 
 
 class Doubling:
@@ -98,9 +98,9 @@ async def families(postgres: Database) -> list[RefreshTokenFamily]:
     users = [make_user(1), make_user(2)]
     families = [make_family(users[number % 2], number) for number in range(1, 5)]
     for user in users:
-        await _add(postgres, user)
+        await add(lambda: SqlUnitOfWork(postgres), user)
     for family in families:
-        await _add(postgres, family)
+        await add(lambda: SqlUnitOfWork(postgres), family)
     return families
 
 
@@ -159,9 +159,7 @@ async def test_a_stale_rotation_fails_alone(
     postgres: Database, families: list[RefreshTokenFamily]
 ) -> None:
     revoked, rotated, good = families[:3]
-    async with SqlUnitOfWork(postgres) as uow:
-        uow.families.revoke(revoked.id, NOW, RevokeReason.LOGOUT)
-        await uow.commit()
+    await revoke(lambda: SqlUnitOfWork(postgres), revoked.id, NOW, RevokeReason.LOGOUT)
     await _save(postgres, rotate(rotated))
     outcomes = await asyncio.gather(
         *(_save(postgres, rotate(family)) for family in (revoked, rotated, good)),
@@ -249,18 +247,7 @@ async def _read(database: Database, family: RefreshTokenFamily) -> RefreshTokenF
 
 
 async def _save(database: Database, family: RefreshTokenFamily) -> None:
-    async with SqlUnitOfWork(database) as uow:
-        uow.families.save(family)
-        await uow.commit()
-
-
-async def _add(database: Database, added: User | RefreshTokenFamily) -> None:
-    async with SqlUnitOfWork(database) as uow:
-        if isinstance(added, User):
-            uow.users.add(added)
-        else:
-            uow.families.add(added)
-        await uow.commit()
+    await save(lambda: SqlUnitOfWork(database), family)
 
 
 @asynccontextmanager

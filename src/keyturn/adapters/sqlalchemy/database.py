@@ -1,6 +1,6 @@
 """A connection pool, and what is done with it: read, commit, ping."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Executable, literal, select
 
 from keyturn.adapters.sqlalchemy.engine import sqlite_file
 from keyturn.adapters.sqlalchemy.failures import DomainErrors
-from keyturn.adapters.sqlalchemy.prepared import Prepared
+from keyturn.adapters.sqlalchemy.prepared import Parameters, Prepared
 from keyturn.domain.errors import KeyturnError
 from keyturn.domain.revocation import Revocation
 
@@ -22,9 +22,6 @@ STATEMENT_TIMEOUT = 5.0
 _PING = select(literal(1))
 
 T = TypeVar("T")
-
-Parameters = Mapping[str, object]
-"""Values for a statement, by the names that it gives them."""
 
 SqlRow = Sequence[Any]
 """The values of one row, in the order of the columns; no driver says of what type."""

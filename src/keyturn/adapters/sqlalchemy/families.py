@@ -6,13 +6,12 @@ from sqlalchemy import Connection, Update, bindparam, case, insert, or_, select,
 
 from keyturn.adapters.sqlalchemy.database import (
     Database,
-    Parameters,
     SqlRow,
     StagedWrite,
     Staging,
     Swap,
 )
-from keyturn.adapters.sqlalchemy.prepared import Prepared, Together
+from keyturn.adapters.sqlalchemy.prepared import Parameters, Prepared, Together
 from keyturn.adapters.sqlalchemy.tables import UtcTimestamp, refresh_tokens, users
 from keyturn.adapters.sqlalchemy.users import USER_COLUMNS, to_user
 from keyturn.domain.errors import StaleFamily

@@ -1,16 +1,16 @@
 """What is asked for at the same time, asked by one statement."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
+
+from keyturn.adapters.sqlalchemy.prepared import Parameters
 
 MOST: Final = 8
 """Askers that one statement serves. With many more, all would wait for the same answer, and neither
 the worker nor the database would have anything to do while the other works."""
 
 T = TypeVar("T")
-
-Parameters = Mapping[str, object]
 
 
 class Gathering(Generic[T]):

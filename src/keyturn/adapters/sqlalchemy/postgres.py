@@ -3,7 +3,7 @@
 import asyncio
 import functools
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
 
-from keyturn.adapters.sqlalchemy.gathering import Gathering, Parameters
-from keyturn.adapters.sqlalchemy.prepared import Prepared, Together
+from keyturn.adapters.sqlalchemy.gathering import Gathering
+from keyturn.adapters.sqlalchemy.prepared import Parameters, Prepared, Together
 from keyturn.domain.errors import KeyturnError
 
 CONNECT_TIMEOUT: Final = 5.0
@@ -110,9 +110,7 @@ class PostgresStore:
         # Of rows, or of counts.
         self._gatherings: dict[Together, Gathering[Any]] = {}
 
-    async def look_up(
-        self, query: Prepared, parameters: Mapping[str, object]
-    ) -> list[Sequence[Any]]:
+    async def look_up(self, query: Prepared, parameters: Parameters) -> list[Sequence[Any]]:
         """Return the rows of a prepared query."""
         if query.together is not None:
             gathering = self._gathered(query, query.together, self._look_up_together)
@@ -126,7 +124,7 @@ class PostgresStore:
         )
         return [compiled.row(row) for row in rows]
 
-    async def change(self, update: Prepared, parameters: Mapping[str, object]) -> int:
+    async def change(self, update: Prepared, parameters: Parameters) -> int:
         """Execute a prepared update, and return how many rows it changed."""
         if update.together is not None:
             gathering = self._gathered(update, update.together, self._change_together)

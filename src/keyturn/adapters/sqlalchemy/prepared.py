@@ -11,6 +11,9 @@ from sqlalchemy import Dialect, Select, TextClause, Update
 from sqlalchemy.engine.interfaces import Compiled as ClauseCompiled
 from sqlalchemy.types import TypeEngine
 
+Parameters = Mapping[str, object]
+"""Values for a statement, by the names that it gives them."""
+
 _Converter = Callable[[Any], Any]
 
 
@@ -34,16 +37,14 @@ class Compiled:
         converters = (_from_driver(column.type, on) for column in columns)
         self._converted = [(n, convert) for n, convert in enumerate(converters) if convert]
 
-    def arguments(self, parameters: Mapping[str, object]) -> list[object]:
+    def arguments(self, parameters: Parameters) -> list[object]:
         """Return the values for the places of `sql`, in their order."""
         return [
             convert(parameters[name]) if convert else parameters[name]
             for name, convert in self._arguments
         ]
 
-    def columns(
-        self, places: Iterable[str], many: Sequence[Mapping[str, object]]
-    ) -> list[list[object]]:
+    def columns(self, places: Iterable[str], many: Sequence[Parameters]) -> list[list[object]]:
         """Return, for each of `places`, the values of `many` as an array for the driver."""
         columns = []
         for name in places:

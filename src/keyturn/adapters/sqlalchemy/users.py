@@ -21,9 +21,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from keyturn.adapters.sqlalchemy.database import Database, Parameters, SqlRow, StagedWrite, Staging
+from keyturn.adapters.sqlalchemy.database import Database, SqlRow, StagedWrite, Staging
 from keyturn.adapters.sqlalchemy.mails import insert_mail
-from keyturn.adapters.sqlalchemy.prepared import Prepared
+from keyturn.adapters.sqlalchemy.prepared import Parameters, Prepared
 from keyturn.adapters.sqlalchemy.revocations import insert_revocations
 from keyturn.adapters.sqlalchemy.tables import audit_events, mails, roles, user_roles, users
 from keyturn.domain.errors import LastAdministrator, RoleNotFound, StaleUser

@@ -44,24 +44,21 @@ _BEFORE_RENDERING: tuple[Processor, ...] = (
 
 def json_formatter() -> logging.Formatter:
     """Return what makes one JSON object of each line."""
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=_BEFORE_RENDERING,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            _tell_exception,
-            structlog.processors.JSONRenderer(),
-        ],
-    )
+    return _formatter(structlog.processors.JSONRenderer())
 
 
 def console_formatter() -> logging.Formatter:
     """Return what makes lines that a person reads."""
+    return _formatter(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
+
+
+def _formatter(renderer: Processor) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_BEFORE_RENDERING,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             _tell_exception,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            renderer,
         ],
     )
 
