@@ -71,31 +71,18 @@ class TestInMemory(ThrottleContract):
 
 class TestInRedis(SharedThrottleContract):
     @pytest.fixture
-    async def windows(self, redis_url: str) -> AsyncIterator[Callable[[], RedisWindows]]:
-        prefix = f"keyturn-test:{uuid.uuid4()}"
-        opened: list[RedisWindows] = []
-
-        def open_one() -> RedisWindows:
-            opened.append(RedisWindows(redis_url, key_prefix=prefix))
-            return opened[-1]
-
-        yield open_one
-        for windows in opened:
-            await windows.aclose()
+    def throttle(self, open_windows: Callable[[], RedisWindows]) -> LimitsThrottle:
+        return LimitsThrottle(open_windows(), RATES)
 
     @pytest.fixture
-    def throttle(self, windows: Callable[[], RedisWindows]) -> LimitsThrottle:
-        return LimitsThrottle(windows(), RATES)
+    def beside(self, open_windows: Callable[[], RedisWindows]) -> LimitsThrottle:
+        return LimitsThrottle(open_windows(), RATES)
 
     @pytest.fixture
-    def beside(self, windows: Callable[[], RedisWindows]) -> LimitsThrottle:
-        return LimitsThrottle(windows(), RATES)
-
-    @pytest.fixture
-    def end_windows(self, windows: Callable[[], RedisWindows], redis_url: str) -> EndWindows:
+    def end_windows(self, open_windows: Callable[[], RedisWindows], redis_url: str) -> EndWindows:
         async def end() -> None:
             async with Redis.from_url(redis_url) as redis:
-                async for key in redis.scan_iter(match=f"{windows().bridge.key_prefix}:*"):
+                async for key in redis.scan_iter(match=f"{open_windows().bridge.key_prefix}:*"):
                     assert await redis.pttl(key) > 0
                     await redis.pexpire(key, 0)
 

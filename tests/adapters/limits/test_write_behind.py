@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -459,20 +458,6 @@ async def test_in_memory_alone_nothing_is_written_behind() -> None:
 
 
 # In Redis.
-
-
-@pytest.fixture
-async def open_windows(redis_url: str) -> AsyncIterator[Callable[[], RedisWindows]]:
-    prefix = f"keyturn-test:{uuid.uuid4()}"
-    opened: list[RedisWindows] = []
-
-    def open_one() -> RedisWindows:
-        opened.append(RedisWindows(redis_url, key_prefix=prefix))
-        return opened[-1]
-
-    yield open_one
-    for windows in opened:
-        await windows.aclose()
 
 
 async def test_a_window_in_redis_ends_as_exactly_as_here(
