@@ -362,13 +362,27 @@ async def test_a_rotation_that_the_store_did_not_tell_of_is_no_theft_however_lon
     assert (await silent.refresh(retried.tokens.refresh_token)).outcome is RefreshOutcome.ROTATED
 
 
-async def test_a_successor_that_the_store_did_not_tell_of_is_handed_out_late_only_once(
+async def test_of_two_tabs_that_come_again_late_both_are_handed_the_successor(
+    silent: InMemoryKeyturn, tokens: TokenPair
+) -> None:
+    with pytest.raises(StoreUnavailable):
+        await silent.refresh(tokens.refresh_token)
+    silent.advance(hours=1)
+    first = await silent.refresh(tokens.refresh_token)
+    silent.advance(seconds=1)
+    second = await silent.refresh(tokens.refresh_token)
+    assert [first.outcome, second.outcome] == [RefreshOutcome.REPLAYED, RefreshOutcome.REPLAYED]
+    assert first.tokens.refresh_token == second.tokens.refresh_token
+
+
+async def test_a_successor_that_the_store_did_not_tell_of_is_handed_out_late_for_the_grace_window(
     silent: InMemoryKeyturn, keyturn: InMemoryKeyturn, tokens: TokenPair
 ) -> None:
     with pytest.raises(StoreUnavailable):
         await silent.refresh(tokens.refresh_token)
     silent.advance(hours=1)
     await silent.refresh(tokens.refresh_token)
+    silent.advance(seconds=10)
     with pytest.raises(InvalidRefreshToken):
         await silent.refresh(tokens.refresh_token)
     assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED

@@ -227,12 +227,13 @@ def decide(
         presented: the token, its signature verified.
         now: aware UTC.
         policy: gives the grace window.
-        unanswered: whether the live token is known to have been handed to nobody.
+        unanswered: whether the live token is known to have been handed to nobody until less than
+            the grace window ago.
 
     Returns:
         `Rotate` for the live token; `Replay` for the one before it while less than the grace
-        window has passed since the rotation, or while nobody was handed the live one; `Reuse` for
-        any other token of a live family; `Refuse` for everything else.
+        window has passed since the rotation, or since the live one was first handed out; `Reuse`
+        for any other token of a live family; `Refuse` for everything else.
     """
     if family is None or family.id != presented.family_id:
         return Refuse(RefuseReason.UNKNOWN)

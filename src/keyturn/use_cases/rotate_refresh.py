@@ -82,7 +82,7 @@ class RotateRefresh:
         self._ids = ids
         self._policy = policy
         self._throttle = throttle
-        self._unanswered = UnansweredRotations()
+        self._unanswered = UnansweredRotations(policy.grace)
 
     async def execute(self, command: RotateRefreshCommand) -> RotateRefreshResult:
         """Refresh a session (RFC 6749 §6, RFC 9700 §4.14.2).
@@ -129,7 +129,7 @@ class RotateRefresh:
             raise InvalidRefreshToken
         family, user = found
         now = self._clock.now()
-        unanswered = family.current in self._unanswered
+        unanswered = self._unanswered.is_open(family.current, now)
         match decide(family, presented, now, self._policy, unanswered=unanswered):
             case Rotate():
                 successor = family.rotated(self._ids.token_id(), now, self._policy, command.origin)
@@ -150,7 +150,7 @@ class RotateRefresh:
                 pair = await self._issue(family, user, now, command)
                 self._note(uow, AuditEventType.REFRESH_REPLAYED, family, now, command.origin)
                 await uow.commit()
-                self._unanswered.forget(family.current)
+                self._unanswered.hand_out(family.current, now)
                 return RotateRefreshResult(RefreshOutcome.REPLAYED, pair)
             case Reuse():
                 uow.families.revoke(family.id, now, RevokeReason.REUSE_DETECTED)
