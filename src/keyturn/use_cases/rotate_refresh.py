@@ -136,8 +136,8 @@ class RotateRefresh:
                 # Signed before the commit: a key that can't be reached uses up no token.
                 pair = await self._issue(successor, user, now, command)
                 uow.families.save(successor)
-                # Before the commit: whoever is handed the successor meanwhile takes this back. If
-                # the commit fails, it may have been stored all the same, or still be.
+                # Before the commit: somebody may be handed the successor meanwhile. If the commit
+                # fails, it may have been stored all the same, or still be.
                 self._unanswered.note(successor.current)
                 try:
                     await uow.commit()
