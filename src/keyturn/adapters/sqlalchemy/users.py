@@ -1,13 +1,17 @@
 """Users and roles in SQL."""
 
+import json
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     Connection,
+    Dialect,
     Executable,
     ScalarSelect,
+    Text,
     and_,
     bindparam,
     delete,
@@ -20,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
 
 from keyturn.adapters.sqlalchemy.database import Database, SqlRow, StagedWrite, Staging
 from keyturn.adapters.sqlalchemy.mails import insert_mail
@@ -34,10 +39,30 @@ from keyturn.domain.user import Role, User, UserStatus, canonical_email, fold_ad
 from keyturn.ports.persistence import RoleRepository, UserFilter, UserRepository
 
 
-class _PermissionsByRole(FunctionElement[Any]):
+# Few sets of roles are held by many users: each is read once.
+@lru_cache(maxsize=256)
+def _roles_in(text: str) -> frozenset[Role]:
+    permissions_by_role: dict[str, list[str]] = json.loads(text)
+    return frozenset(
+        Role(name, frozenset(permissions)) for name, permissions in permissions_by_role.items()
+    )
+
+
+class _Roles(TypeDecorator[frozenset[Role]]):
+    """Reads roles out of what `_PermissionsByRole` aggregates; NULL is none."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, _: Dialect) -> frozenset[Role]:
+        """Return the roles."""
+        return frozenset() if value is None else _roles_in(value)
+
+
+class _PermissionsByRole(FunctionElement[frozenset[Role]]):
     """Aggregates roles into one JSON object: `{"admin": ["users:read", ...], ...}`."""
 
-    type = JSON()
+    type = _Roles()
     inherit_cache = True
 
     def __init__(self) -> None:
@@ -47,7 +72,8 @@ class _PermissionsByRole(FunctionElement[Any]):
 @compiles(_PermissionsByRole, "postgresql")
 def _on_postgresql(element: _PermissionsByRole, compiler: SQLCompiler, **options: object) -> str:
     name, permissions = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"json_object_agg({name}, {permissions})"
+    # As text: the driver would read the JSON of each row anew.
+    return f"CAST(json_object_agg({name}, {permissions}) AS text)"
 
 
 @compiles(_PermissionsByRole, "sqlite")
@@ -194,7 +220,7 @@ def to_user(row: SqlRow) -> User:
         failed_logins,
         last_failed_login_at,
         deletion_due_at,
-        permissions_by_role,
+        roles,
     ) = row
     return User(
         id=user_id,
@@ -202,10 +228,7 @@ def to_user(row: SqlRow) -> User:
         password_hash=password_hash,
         display_name=display_name,
         status=UserStatus(status),
-        roles=frozenset(
-            Role(name, frozenset(permissions))
-            for name, permissions in (permissions_by_role or {}).items()
-        ),
+        roles=roles,
         epoch=epoch,
         version=version,
         created_at=created_at,
@@ -256,7 +279,7 @@ class SqlUserRepository(UserRepository):
             if saved is None:
                 raise StaleUser
             # Nobody changes the user's roles in between: the update holds the row until the end.
-            stored_names = frozenset(saved[0] or ())
+            stored_names = frozenset(role.name for role in saved[0])
             taken = stored_names - user.role_names
             if taken:
                 connection.execute(_TAKE_ROLES, {"owner_id": user.id, "names": sorted(taken)})
