@@ -1,7 +1,8 @@
 """Claims as signed JWTs (RFC 7519, RFC 9068) and back, as strict as RFC 8725 asks for."""
 
-import json
 from datetime import datetime
+
+from pydantic_core import to_json
 
 from keyturn.adapters.pyjwt.access_token_reader import (
     ACCESS_TYP,
@@ -21,9 +22,6 @@ REFRESH_TYP = "rt+jwt"
 """The header `typ` of a refresh token."""
 
 _REFRESH_TYPE = "refresh"
-
-# Made once: `json.dumps` with other than its own defaults makes one for each call.
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 class PyJwtCodec(TokenCodec):
@@ -117,7 +115,7 @@ class PyJwtCodec(TokenCodec):
         raise InvalidRefreshToken
 
     async def _sign(self, payload: Claims, typ: str) -> Secret:
-        token = await sign(_encode(payload).encode(), typ, self._keys.signer)
+        token = await sign(to_json(payload), typ, self._keys.signer)
         if len(token) > MAX_TOKEN_LENGTH:
             raise ValueError(
                 f"the claims make a token of {len(token)} characters and {MAX_TOKEN_LENGTH} are"

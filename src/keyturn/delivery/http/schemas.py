@@ -257,7 +257,7 @@ class RefreshedTokens(Tokens):
             "refresh_token": pair.refresh_token.reveal(),
             "refresh_expires_in": pair.refresh_expires_in,
             "refresh_after": pair.refresh_after,
-            "session_id": pair.session_id,
+            "session_id": str(pair.session_id),
             "outcome": result.outcome.value,
         }
 
