@@ -261,7 +261,10 @@ class Settings(BaseSettings):
         default=4, ge=1, le=64, description="lanes of one password hash"
     )
     hashing_threads: int | None = Field(
-        default=None, ge=1, le=256, description="passwords hashed at once; unset, one for each core"
+        default=None,
+        ge=1,
+        le=256,
+        description="passwords hashed at once; unset, one for each core but one",
     )
     hashing_queue: int = Field(
         default=64, ge=0, le=10000, description="passwords that may wait before a 503"

@@ -11,7 +11,12 @@ import pytest
 from argon2.exceptions import HashingError, VerificationError
 from argon2.low_level import verify_secret
 
-from keyturn.adapters.argon2.hasher import NICENESS, Argon2Parameters, Argon2PasswordHasher
+from keyturn.adapters.argon2.hasher import (
+    NICENESS,
+    Argon2Parameters,
+    Argon2PasswordHasher,
+    default_threads,
+)
 from keyturn.domain.errors import HashingBusy
 from keyturn.domain.secret import Secret
 from keyturn.testing.cheap_argon2 import cheap_argon2_parameters
@@ -356,6 +361,15 @@ def test_hashing_lets_whoever_only_verifies_go_first(hasher: Argon2PasswordHashe
     of_a_thread = hasher._executor.submit(os.getpriority, os.PRIO_PROCESS, 0).result()
     here = os.getpriority(os.PRIO_PROCESS, 0)
     assert of_a_thread == min(here + NICENESS, 19)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, all cores are usable")
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 7)])
+def test_by_default_hashing_leaves_a_core_to_whoever_only_verifies(
+    cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert default_threads() == threads
 
 
 async def test_where_niceness_is_forbidden_passwords_are_hashed_all_the_same(

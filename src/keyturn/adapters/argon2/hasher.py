@@ -75,6 +75,14 @@ class Argon2Parameters:
             raise ValueError("Argon2 needs at least 8 KiB of memory for each lane (RFC 9106 §3.1)")
 
 
+def default_threads() -> int:
+    """Return one for each core that the process may use, but one, which is left to the loop."""
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    return max(1, cores - 1)
+
+
 class Argon2PasswordHasher(PasswordHasher):
     """Hashes with Argon2id; at most `threads` hashes run and `queue_size` wait.
 
@@ -94,7 +102,7 @@ class Argon2PasswordHasher(PasswordHasher):
 
         Args:
             parameters: the cost of new hashes; RFC 9106's by default.
-            threads: hashes that run at once; as many as the process has cores by default.
+            threads: hashes that run at once; `default_threads()` by default.
             queue_size: hashes that may wait beyond those.
             imported: what else is verified, by the same threads and with the same places.
 
@@ -102,7 +110,7 @@ class Argon2PasswordHasher(PasswordHasher):
             ValueError: the pool is empty or the queue negative.
         """
         parameters = parameters or Argon2Parameters()
-        threads = _usable_cores() if threads is None else threads
+        threads = default_threads() if threads is None else threads
         if threads < 1 or queue_size < 0:
             raise ValueError("hashing needs at least one thread and no negative queue")
         self._imported = imported
@@ -258,9 +266,3 @@ def _hash_of_nobody(parameters: Argon2Parameters) -> str:
 def _encoded(password: Secret) -> bytes:
     # A lone surrogate is no reason to fail here, least of all with an error that quotes the text.
     return password.reveal().encode("utf-8", "surrogatepass")
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
