@@ -27,6 +27,13 @@ ROOT = Path(__file__).parents[1]
 START_SECONDS = 60.0
 """How long a server may take to its first answer."""
 
+IDLE_SECONDS = 0.5
+IDLE_SHARE = 0.1
+"""Of a core: a server that uses less for `IDLE_SECONDS` is idle."""
+
+IDLE_PATIENCE = 120.0
+"""Seconds that a server may take to become so."""
+
 _PR_SET_PDEATHSIG = 1
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -374,6 +381,24 @@ def thread_cpu_seconds(pid: int) -> float:
     """Return the processor time of a process's first thread."""
     fields = Path(f"/proc/{pid}/task/{pid}/stat").read_text().rpartition(") ")[2].split()
     return sum(map(int, fields[11:13])) / _TICKS
+
+
+def wait_until_idle(pids: Sequence[int]) -> None:
+    """Wait until a server has done what clients that have gone still wait for.
+
+    Raises:
+        DidNotWork: it does not come to an end.
+    """
+    deadline = time.monotonic() + IDLE_PATIENCE
+    before = cpu_seconds(pids)
+    while True:
+        time.sleep(IDLE_SECONDS)
+        after = cpu_seconds(pids)
+        if after - before < IDLE_SECONDS * IDLE_SHARE:
+            return
+        if time.monotonic() > deadline:
+            raise DidNotWork("a server goes on working though nobody asks it any more")
+        before = after
 
 
 def memory_bytes(pids: Sequence[int]) -> dict[str, int]:

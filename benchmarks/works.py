@@ -26,8 +26,12 @@ from benchmarks.processes import (
     request,
     run_hashes,
     run_load,
+    thread_cpu_seconds,
+    wait_until_idle,
 )
 from benchmarks.subjects import ARGON2, PASSWORD, SUBJECTS, Running, fresh_tokens
+
+from keyturn.adapters.argon2.hasher import default_threads
 
 Row = dict[str, Any]
 
@@ -136,9 +140,9 @@ def measure(company: Company, running: Running, job: Job, cores: Cores) -> Row:
     server = running.server.pids()
     pin(server, cores.server)
     pin(database, cores.database)
-    before = cpu_seconds(server), cpu_seconds(database)
+    before = cpu_seconds(server), cpu_seconds(database), thread_cpu_seconds(running.server.pid)
     row = run_load(job)
-    after = cpu_seconds(server), cpu_seconds(database)
+    after = cpu_seconds(server), cpu_seconds(database), thread_cpu_seconds(running.server.pid)
     running.server.check()
     if row["tokens"] is not None:
         running.follow(row["tokens"])
@@ -146,6 +150,8 @@ def measure(company: Company, running: Running, job: Job, cores: Cores) -> Row:
     whole = row["seconds"] + job.warm_up
     row["server_cores"] = round((after[0] - before[0]) / whole, 3)
     row["database_cores"] = round((after[1] - before[1]) / whole, 3)
+    # Of the first thread of the first process: of one worker, its event loop.
+    row["loop_cores"] = round((after[2] - before[2]) / whole, 3)
     return tidy(row)
 
 
@@ -196,7 +202,9 @@ def _log_in(company: Company, running: Running, connections: int, seconds: float
         threads = min(connections, len(cores.server))
         return tidy(run_hashes(seconds, threads, password_hash, PASSWORD))
     job = _job(running, connections, cores, seconds=seconds, requests=running.login_requests())
-    return measure(company, running, job, cores)
+    row = measure(company, running, job, cores)
+    wait_until_idle(running.server.pids())
+    return row
 
 
 def _verify_beside_logins(company: Company, running: Running, logins: int, seconds: float) -> Row:
@@ -218,6 +226,8 @@ def _verify_beside_logins(company: Company, running: Running, logins: int, secon
         row = measure(company, running, verifying, cores)
         if process is not None:
             row["logins_rate"] = finish(process)["rate"]
+    assert running.server is not None
+    wait_until_idle(running.server.pids())
     return row
 
 
@@ -247,7 +257,7 @@ def _use_memory(_: Company, running: Running, logins: int, seconds: float) -> Ro
             peak = _peak_while_logging_in(fresh, logins, seconds)
             row |= {f"peak_{kind}_mib": _mib(size) for kind, size in peak.items()}
             row["hash_mib"] = _mib(ARGON2[1] * 1024)
-            row["hashing_threads"] = len(os.sched_getaffinity(0))
+            row["hashing_threads"] = default_threads()
         return row
     finally:
         server.stop()
