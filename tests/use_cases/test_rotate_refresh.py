@@ -427,6 +427,53 @@ async def test_a_successor_that_another_was_handed_while_the_store_was_silent_is
     assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED
 
 
+async def test_without_a_grace_window_a_second_use_is_reuse_before_the_store_has_answered_too(
+    keyturn: InMemoryKeyturn, tokens: TokenPair
+) -> None:
+    answers = iter([False])
+
+    class SlowUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
+        async def commit(self) -> None:
+            await super().commit()
+            if not next(answers, True):
+                with pytest.raises(InvalidRefreshToken):
+                    await strict.refresh(tokens.refresh_token)
+
+    strict = InMemoryKeyturn(
+        codec=keyturn.codec,
+        ids=keyturn.ids,
+        session_policy=SessionPolicy(grace=timedelta(0)),
+        unit_of_work=lambda: SlowUnitOfWork(keyturn.store),
+    )
+    await strict.refresh(tokens.refresh_token)
+    assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED
+
+
+async def test_without_a_grace_window_a_rotation_that_the_store_did_not_tell_of_is_no_theft_either(
+    keyturn: InMemoryKeyturn, tokens: TokenPair
+) -> None:
+    answers = iter([False])
+
+    class SilentUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
+        async def commit(self) -> None:
+            await super().commit()
+            if not next(answers, True):
+                raise StoreUnavailable
+
+    strict = InMemoryKeyturn(
+        codec=keyturn.codec,
+        ids=keyturn.ids,
+        session_policy=SessionPolicy(grace=timedelta(0)),
+        unit_of_work=lambda: SilentUnitOfWork(keyturn.store),
+    )
+    with pytest.raises(StoreUnavailable):
+        await strict.refresh(tokens.refresh_token)
+    assert (await strict.refresh(tokens.refresh_token)).outcome is RefreshOutcome.REPLAYED
+    with pytest.raises(InvalidRefreshToken):
+        await strict.refresh(tokens.refresh_token)
+    assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED
+
+
 async def test_of_two_rotations_that_the_store_did_not_tell_of_either_may_have_been_made(
     keyturn: InMemoryKeyturn, tokens: TokenPair
 ) -> None:

@@ -40,3 +40,13 @@ def test_those_that_have_waited_longest_are_forgotten_beyond_the_limit() -> None
     for number in (1, 2, 3):
         unanswered.note(make_token_id(number))
     assert are_open(unanswered) == [False, True, True]
+
+
+def test_without_a_grace_window_a_successor_is_open_once_the_store_has_not_answered() -> None:
+    unanswered = UnansweredRotations(timedelta(0))
+    for number in (1, 2):
+        unanswered.note(make_token_id(number))
+    unanswered.leave_open(make_token_id(2))
+    assert are_open(unanswered) == [False, True, False]
+    unanswered.hand_out(make_token_id(2), NOW)
+    assert are_open(unanswered) == [False, False, False]

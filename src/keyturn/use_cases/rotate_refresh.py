@@ -144,6 +144,9 @@ class RotateRefresh:
                 except StaleFamily:
                     self._unanswered.forget(successor.current)
                     raise
+                except BaseException:
+                    self._unanswered.leave_open(successor.current)
+                    raise
                 self._unanswered.forget(successor.current)
                 return RotateRefreshResult(RefreshOutcome.ROTATED, pair)
             case Replay():

@@ -20,10 +20,18 @@ class UnansweredRotations:
         self._successors: dict[TokenId, datetime | None] = {}
 
     def note(self, successor: TokenId) -> None:
-        """Remember a successor that the store is asked to make the live token."""
-        if len(self._successors) >= self._at_most:
-            del self._successors[next(iter(self._successors))]
-        self._successors[successor] = None
+        """Note that the store is asked to make a successor the live token.
+
+        Somebody may be handed it before the store has answered, but without a grace window nobody
+        is: it is remembered from then on only that the store did not answer.
+        """
+        if self._grace:
+            self._remember(successor)
+
+    def leave_open(self, successor: TokenId) -> None:
+        """Note that the store did not answer, and may have made it the live token all the same."""
+        if not self._grace:
+            self._remember(successor)
 
     def is_open(self, successor: TokenId, now: datetime) -> bool:
         """Return whether a successor was handed to nobody until less than the grace window ago."""
@@ -40,3 +48,8 @@ class UnansweredRotations:
     def forget(self, successor: TokenId) -> None:
         """Forget a successor that was stored and answered for, or that can't be stored any more."""
         self._successors.pop(successor, None)
+
+    def _remember(self, successor: TokenId) -> None:
+        if len(self._successors) >= self._at_most:
+            del self._successors[next(iter(self._successors))]
+        self._successors[successor] = None
