@@ -10,11 +10,10 @@ from dataclasses import replace
 import pytest
 
 from keyturn.domain.errors import EmailTaken, LastAdministrator, StaleUser
-from keyturn.domain.ids import UserId
 from keyturn.domain.user import ADMIN_ROLE, BUILT_IN_ROLES, USER_ROLE, Role, User, UserStatus
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory, UserFilter
 from keyturn.testing.builders import make_family, make_user
-from keyturn.testing.steps import HOUR, NOW, RACERS, ROGUE, commit
+from keyturn.testing.steps import HOUR, NOW, RACERS, ROGUE, add, commit, list_users
 
 EDITOR = Role("editor", frozenset({"posts:delete", "posts:write"}))
 ADMINS = frozenset({USER_ROLE, ADMIN_ROLE})
@@ -37,11 +36,11 @@ class AdministrationContract:
     ) -> None:
         """Every one once, with their roles, whatever order they came in."""
         users = [make_user(n, roles=(ADMINS, frozenset[Role]())[n % 2]) for n in range(1, 8)]
-        await _add(unit_of_work, *users[::2], *users[1::2])
-        assert await _page(unit_of_work, limit=3) == users[:3]
-        assert await _page(unit_of_work, after=users[2].id, limit=3) == users[3:6]
-        assert await _page(unit_of_work, after=users[5].id, limit=3) == users[6:]
-        assert await _page(unit_of_work, after=users[6].id, limit=3) == []
+        await add(unit_of_work, *users[::2], *users[1::2])
+        assert await list_users(unit_of_work, limit=3) == users[:3]
+        assert await list_users(unit_of_work, after=users[2].id, limit=3) == users[3:6]
+        assert await list_users(unit_of_work, after=users[5].id, limit=3) == users[6:]
+        assert await list_users(unit_of_work, after=users[6].id, limit=3) == []
 
     @pytest.mark.parametrize(
         ("part", "found"),
@@ -74,8 +73,8 @@ class AdministrationContract:
             "Zoë@straße.example",
         )
         users = {number: make_user(number, email=a) for number, a in enumerate(addresses, 1)}
-        await _add(unit_of_work, *users.values())
-        page = await _page(unit_of_work, UserFilter(email=part))
+        await add(unit_of_work, *users.values())
+        page = await list_users(unit_of_work, UserFilter(email=part))
         assert page == [users[number] for number in sorted(found)]
 
     async def test_users_are_found_by_status_and_role(
@@ -90,16 +89,16 @@ class AdministrationContract:
             )
             for number in range(12)
         ]
-        await _add(unit_of_work, *users)
+        await add(unit_of_work, *users)
         disabled = UserFilter(status=UserStatus.DISABLED)
-        assert await _page(unit_of_work, disabled) == users[1::2]
-        assert await _page(unit_of_work, disabled, limit=2) == [users[1], users[3]]
-        assert await _page(unit_of_work, disabled, after=users[3].id) == users[5::2]
-        assert await _page(unit_of_work, UserFilter(role="admin")) == users[::3]
-        assert await _page(unit_of_work, UserFilter(role="ghost")) == []
-        assert await _page(unit_of_work, UserFilter(role="a\x00")) == []
+        assert await list_users(unit_of_work, disabled) == users[1::2]
+        assert await list_users(unit_of_work, disabled, limit=2) == [users[1], users[3]]
+        assert await list_users(unit_of_work, disabled, after=users[3].id) == users[5::2]
+        assert await list_users(unit_of_work, UserFilter(role="admin")) == users[::3]
+        assert await list_users(unit_of_work, UserFilter(role="ghost")) == []
+        assert await list_users(unit_of_work, UserFilter(role="a\x00")) == []
         both = UserFilter(email="user", status=UserStatus.ACTIVE, role="admin")
-        assert await _page(unit_of_work, both) == users[::6]
+        assert await list_users(unit_of_work, both) == users[::6]
 
     # Roles
 
@@ -131,7 +130,7 @@ class AdministrationContract:
         await _put(unit_of_work, EDITOR)
         user = make_user(roles=frozenset({EDITOR}))
         family = make_family(user)
-        await _add(unit_of_work, user)
+        await add(unit_of_work, user)
         await commit(unit_of_work, lambda uow: uow.families.add(family))
         changed = Role(EDITOR.name, frozenset({"posts:read"}))
         await _put(unit_of_work, changed)
@@ -149,12 +148,12 @@ class AdministrationContract:
         await _put(unit_of_work, EDITOR)
         editor = make_user(1, roles=frozenset({USER_ROLE, EDITOR}))
         other = make_user(2)
-        await _add(unit_of_work, editor, other)
+        await add(unit_of_work, editor, other)
         await commit(unit_of_work, lambda uow: uow.roles.delete(EDITOR.name))
         async with unit_of_work() as uow:
             assert await uow.roles.get_many(frozenset({EDITOR.name})) == frozenset()
         await _put(unit_of_work, EDITOR)
-        assert await _page(unit_of_work) == [
+        assert await list_users(unit_of_work) == [
             replace(editor, roles=frozenset({USER_ROLE})),
             other,
         ]
@@ -177,7 +176,7 @@ class AdministrationContract:
             uow.users.add(user)
             assert await uow.roles.get_many(frozenset({EDITOR.name})) == frozenset()
             await uow.commit()
-        assert await _page(unit_of_work) == [user]
+        assert await list_users(unit_of_work) == [user]
 
         def stage(uow: UnitOfWork) -> None:
             uow.roles.put(_role("reviewer"))
@@ -207,7 +206,7 @@ class AdministrationContract:
         """It is looked at when all else is applied, whenever it was staged; and all is undone."""
         admin, former = make_user(1, roles=ADMINS), make_user(2, roles=ADMINS)
         former = replace(former, status=UserStatus.DISABLED)
-        await _add(unit_of_work, admin, former, make_user(3))
+        await add(unit_of_work, admin, former, make_user(3))
 
         def stage(uow: UnitOfWork) -> None:
             if early:
@@ -219,12 +218,12 @@ class AdministrationContract:
 
         with pytest.raises(LastAdministrator):
             await commit(unit_of_work, stage)
-        assert await _page(unit_of_work) == [admin, former, make_user(3)]
+        assert await list_users(unit_of_work) == [admin, former, make_user(3)]
 
     async def test_who_is_not_the_last_holder_may_go(self, unit_of_work: UnitOfWorkFactory) -> None:
         """A successor in the same commit is enough."""
         admin, successor = make_user(1, roles=ADMINS), make_user(2)
-        await _add(unit_of_work, admin, successor)
+        await add(unit_of_work, admin, successor)
         demoted = admin.with_roles(frozenset({USER_ROLE}), NOW)
         promoted = successor.with_roles(ADMINS, NOW)
 
@@ -234,13 +233,13 @@ class AdministrationContract:
             uow.users.save(promoted)
 
         await commit(unit_of_work, stage)
-        assert await _page(unit_of_work) == [demoted, promoted]
+        assert await list_users(unit_of_work) == [demoted, promoted]
 
     async def test_a_role_that_does_not_exist_has_no_holder(
         self, unit_of_work: UnitOfWorkFactory
     ) -> None:
         """Asking for one fails the commit."""
-        await _add(unit_of_work, make_user())
+        await add(unit_of_work, make_user())
         with pytest.raises(LastAdministrator):
             await commit(unit_of_work, lambda uow: uow.users.require_holder("ghost"))
 
@@ -249,7 +248,7 @@ class AdministrationContract:
     ) -> None:
         """Each demotes another of them at the same time."""
         admins = [make_user(n, roles=ADMINS) for n in range(1, RACERS + 1)]
-        await _add(unit_of_work, *admins)
+        await add(unit_of_work, *admins)
 
         def demote(admin: User) -> Callable[[UnitOfWork], None]:
             def stage(uow: UnitOfWork) -> None:
@@ -263,7 +262,7 @@ class AdministrationContract:
         )
         failed = [number for number, outcome in enumerate(outcomes) if outcome is not None]
         assert [type(outcomes[number]) for number in failed] == [LastAdministrator]
-        left = await _page(unit_of_work, UserFilter(role=ADMIN_ROLE.name))
+        left = await list_users(unit_of_work, UserFilter(role=ADMIN_ROLE.name))
         assert left == [admins[failed[0]]]
 
     # Everybody who holds a role
@@ -278,19 +277,19 @@ class AdministrationContract:
             replace(make_user(3, roles=ADMINS), epoch=5, version=9),
         ]
         other = make_user(4)
-        await _add(unit_of_work, *admins, other)
+        await add(unit_of_work, *admins, other)
         await commit(
             unit_of_work, lambda uow: uow.users.raise_epochs(ADMIN_ROLE.name, NOW, NOW + HOUR)
         )
         raised = [admin.logged_out_everywhere(NOW) for admin in admins]
-        assert await _page(unit_of_work) == [*raised, other]
+        assert await list_users(unit_of_work) == [*raised, other]
 
     async def test_epochs_are_raised_of_those_who_hold_the_role_at_the_commit(
         self, unit_of_work: UnitOfWorkFactory
     ) -> None:
         """Not at the staging."""
         former, newer = make_user(1, roles=ADMINS), make_user(2)
-        await _add(unit_of_work, former, newer)
+        await add(unit_of_work, former, newer)
         demoted = former.with_roles(frozenset({USER_ROLE}), NOW)
         promoted = newer.with_roles(ADMINS, NOW)
         async with unit_of_work() as uow:
@@ -300,14 +299,14 @@ class AdministrationContract:
                 other.users.save(promoted)
                 await other.commit()
             await uow.commit()
-        assert await _page(unit_of_work) == [demoted, promoted.logged_out_everywhere(NOW)]
+        assert await list_users(unit_of_work) == [demoted, promoted.logged_out_everywhere(NOW)]
 
     async def test_what_was_read_before_the_epochs_were_raised_is_stale(
         self, unit_of_work: UnitOfWorkFactory
     ) -> None:
         """Saving it would take the role's end back."""
         user = make_user()
-        await _add(unit_of_work, user)
+        await add(unit_of_work, user)
         await commit(
             unit_of_work, lambda uow: uow.users.raise_epochs(USER_ROLE.name, NOW, NOW + HOUR)
         )
@@ -319,7 +318,7 @@ class AdministrationContract:
     ) -> None:
         """Each change of a user succeeds or is stale, and every raise counts."""
         users = [make_user(number) for number in range(1, 6)]
-        await _add(unit_of_work, *users)
+        await add(unit_of_work, *users)
 
         def save(user: User) -> Callable[[UnitOfWork], None]:
             return lambda uow: uow.users.save(user.with_roles(ADMINS, NOW))
@@ -333,7 +332,7 @@ class AdministrationContract:
         )
         assert outcomes[1::2] == [None] * len(users)
         assert all(outcome is None or isinstance(outcome, StaleUser) for outcome in outcomes)
-        for user, outcome in zip(await _page(unit_of_work), outcomes[::2], strict=True):
+        for user, outcome in zip(await list_users(unit_of_work), outcomes[::2], strict=True):
             assert user.epoch == user.version == len(users) + (outcome is None)
             assert user.roles == (ADMINS if outcome is None else {USER_ROLE})
 
@@ -344,22 +343,3 @@ def _role(name: str) -> Role:
 
 async def _put(unit_of_work: UnitOfWorkFactory, role: Role) -> None:
     await commit(unit_of_work, lambda uow: uow.roles.put(role))
-
-
-async def _add(unit_of_work: UnitOfWorkFactory, *users: User) -> None:
-    def stage(uow: UnitOfWork) -> None:
-        for user in users:
-            uow.users.add(user)
-
-    await commit(unit_of_work, stage)
-
-
-async def _page(
-    unit_of_work: UnitOfWorkFactory,
-    which: UserFilter | None = None,
-    *,
-    after: UserId | None = None,
-    limit: int = 100,
-) -> list[User]:
-    async with unit_of_work() as uow:
-        return await uow.users.list_page(which or UserFilter(), after=after, limit=limit)

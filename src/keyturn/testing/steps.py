@@ -6,10 +6,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from keyturn.domain.errors import KeyturnError
+from keyturn.domain.events import AuditEvent
 from keyturn.domain.ids import FamilyId, UserId
+from keyturn.domain.mail import QueuedMail
 from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
 from keyturn.domain.user import User
-from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
+from keyturn.ports.mail import MailQueue
+from keyturn.ports.persistence import AuditFilter, UnitOfWork, UnitOfWorkFactory, UserFilter
 from keyturn.testing.builders import make_family, make_user
 from keyturn.testing.doubles import START
 
@@ -45,12 +48,17 @@ async def race(loss: type[KeyturnError], rivals: list[Coroutine[object, object, 
     return winners[0]
 
 
-async def add(unit_of_work: UnitOfWorkFactory, added: User | RefreshTokenFamily) -> None:
-    """Commit a new user or family."""
-    if isinstance(added, User):
-        await commit(unit_of_work, lambda uow: uow.users.add(added))
-    else:
-        await commit(unit_of_work, lambda uow: uow.families.add(added))
+async def add(unit_of_work: UnitOfWorkFactory, *added: User | RefreshTokenFamily) -> None:
+    """Commit new users and families."""
+
+    def stage(uow: UnitOfWork) -> None:
+        for each in added:
+            if isinstance(each, User):
+                uow.users.add(each)
+            else:
+                uow.families.add(each)
+
+    await commit(unit_of_work, stage)
 
 
 async def save(unit_of_work: UnitOfWorkFactory, saved: User | RefreshTokenFamily) -> None:
@@ -79,6 +87,37 @@ async def user_with_family(unit_of_work: UnitOfWorkFactory) -> tuple[User, Refre
 
     await commit(unit_of_work, stage)
     return user, family
+
+
+async def read_user(unit_of_work: UnitOfWorkFactory, user_id: UserId) -> User:
+    """Return a user that is there."""
+    async with unit_of_work() as uow:
+        user = await uow.users.get(user_id)
+    assert user is not None
+    return user
+
+
+async def list_users(
+    unit_of_work: UnitOfWorkFactory,
+    which: UserFilter | None = None,
+    *,
+    after: UserId | None = None,
+    limit: int = 100,
+) -> list[User]:
+    """Return a page of users, lowest id first."""
+    async with unit_of_work() as uow:
+        return await uow.users.list_page(which or UserFilter(), after=after, limit=limit)
+
+
+async def list_events(unit_of_work: UnitOfWorkFactory) -> list[AuditEvent]:
+    """Return up to a hundred audit events, oldest first."""
+    async with unit_of_work() as uow:
+        return (await uow.audit.list_page(AuditFilter(), before=None, limit=100))[::-1]
+
+
+async def list_mails(mail_queue: MailQueue) -> list[QueuedMail]:
+    """Return up to a hundred mails that wait."""
+    return list(await mail_queue.list_page(only_dead=False, after=None, limit=100))
 
 
 async def read_family(unit_of_work: UnitOfWorkFactory, family_id: FamilyId) -> RefreshTokenFamily:

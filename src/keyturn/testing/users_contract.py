@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 import pytest
 
 from keyturn.domain.errors import EmailTaken, InvalidEmail, RoleNotFound, StaleUser
-from keyturn.domain.ids import UserId
 from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.domain.user import ADMIN_ROLE, BUILT_IN_ROLES, USER_ROLE, Role, User, UserStatus
 from keyturn.ports.persistence import UnitOfWorkFactory
@@ -25,6 +24,7 @@ from keyturn.testing.steps import (
     add,
     race,
     read_pair,
+    read_user,
     revoke,
     save,
 )
@@ -163,7 +163,7 @@ class UsersContract:
         then(lambda user: user.logged_out_everywhere(NOW + 2 * HOUR))
         for version in versions[1:]:
             await save(unit_of_work, version)
-            assert await _read_user(unit_of_work, user.id) == version
+            assert await read_user(unit_of_work, user.id) == version
 
     async def test_saving_one_user_leaves_the_others_alone(
         self, unit_of_work: UnitOfWorkFactory
@@ -173,7 +173,7 @@ class UsersContract:
         await add(unit_of_work, ada)
         await add(unit_of_work, bob)
         await save(unit_of_work, ada.with_roles(frozenset(), NOW))
-        assert await _read_user(unit_of_work, bob.id) == bob
+        assert await read_user(unit_of_work, bob.id) == bob
 
     @pytest.mark.parametrize("version", [-1, 2, 3, 5, 6])
     async def test_a_save_of_another_version_than_the_next_is_stale(
@@ -185,7 +185,7 @@ class UsersContract:
         changed = replace(user, version=version, display_name="Ada")
         with pytest.raises(StaleUser):
             await save(unit_of_work, changed)
-        assert await _read_user(unit_of_work, user.id) == user
+        assert await read_user(unit_of_work, user.id) == user
 
     async def test_a_save_of_a_user_who_is_not_stored_is_stale(
         self, unit_of_work: UnitOfWorkFactory
@@ -208,7 +208,7 @@ class UsersContract:
             replace(user.with_roles(roles[n % 3], NOW), display_name=str(n)) for n in range(RACERS)
         ]
         winner = await race(StaleUser, [save(unit_of_work, r) for r in rivals])
-        assert await _read_user(unit_of_work, user.id) == rivals[winner]
+        assert await read_user(unit_of_work, user.id) == rivals[winner]
 
     # Roles
 
@@ -223,10 +223,10 @@ class UsersContract:
         user = make_user(roles=frozenset({USER_ROLE}))
         claimed = frozenset({Role("user", frozenset({"everything:do"}))})
         await add(unit_of_work, replace(user, roles=claimed))
-        assert await _read_user(unit_of_work, user.id) == user
+        assert await read_user(unit_of_work, user.id) == user
         user = user.with_roles(frozenset({USER_ROLE}), NOW)
         await save(unit_of_work, replace(user, roles=claimed))
-        assert await _read_user(unit_of_work, user.id) == user
+        assert await read_user(unit_of_work, user.id) == user
 
     async def test_nobody_is_given_a_role_that_does_not_exist(
         self, unit_of_work: UnitOfWorkFactory
@@ -255,13 +255,6 @@ class UsersContract:
 
 async def _put(unit_of_work: UnitOfWorkFactory, user: User) -> None:
     await (save if user.version else add)(unit_of_work, user)
-
-
-async def _read_user(unit_of_work: UnitOfWorkFactory, user_id: UserId) -> User:
-    async with unit_of_work() as uow:
-        user = await uow.users.get(user_id)
-    assert user is not None
-    return user
 
 
 def _microseconds_in_utc(*times: datetime | None) -> list[int]:
