@@ -19,7 +19,7 @@ from keyturn.delivery.http.authorization import (
     require_role,
 )
 from keyturn.delivery.http.dependencies import CurrentPrincipal, OptionalPrincipal
-from keyturn.delivery.http.errors import handle_keyturn_errors
+from keyturn.delivery.http.error_answers import handle_keyturn_errors
 from keyturn.delivery.http.services import AccessChecks
 
 __all__ = [

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         require_role,
     )
     from keyturn.delivery.http.dependencies import CurrentPrincipal, CurrentUser, OptionalPrincipal
-    from keyturn.delivery.http.errors import handle_keyturn_errors
+    from keyturn.delivery.http.error_answers import handle_keyturn_errors
     from keyturn.delivery.http.services import HttpOptions, Services
 
 __all__ = [

@@ -23,7 +23,7 @@ from keyturn.delivery.http import (
     routes_sessions,
     routes_users,
 )
-from keyturn.delivery.http.errors import handle_all_errors
+from keyturn.delivery.http.error_answers import handle_all_errors
 from keyturn.delivery.http.middleware import (
     BodyLimitMiddleware,
     RequestMiddleware,

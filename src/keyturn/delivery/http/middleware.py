@@ -7,7 +7,8 @@ from time import perf_counter
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from keyturn.delivery.http.errors import BodyTooLarge, InternalError, error_answer
+from keyturn.delivery.http.error_answers import error_answer
+from keyturn.delivery.http.errors import BodyTooLarge, InternalError
 from keyturn.delivery.http.observation import RequestObserver, finished_request
 from keyturn.delivery.http.request_ids import request_id
 

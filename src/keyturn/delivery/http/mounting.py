@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from keyturn.delivery.http.errors import handle_keyturn_errors
+from keyturn.delivery.http.error_answers import handle_keyturn_errors
 from keyturn.delivery.http.openapi import with_tokens_from
 from keyturn.delivery.http.routes_metadata import answer_where_clients_ask
 from keyturn.delivery.http.services import HttpOptions

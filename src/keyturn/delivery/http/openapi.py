@@ -7,15 +7,14 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from keyturn.delivery.http.error_answers import error_headers, problem_type
 from keyturn.delivery.http.errors import (
     BodyTooLarge,
     MalformedJson,
     NotReady,
     UnsupportedMediaType,
     ValidationFailed,
-    error_headers,
     http_error,
-    problem_type,
 )
 from keyturn.delivery.http.schemas import OAuthProblem, Problem
 from keyturn.domain.errors import (

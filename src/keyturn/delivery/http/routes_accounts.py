@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from keyturn.delivery.http.dependencies import origin_of, services_of
-from keyturn.delivery.http.errors import call_field
+from keyturn.delivery.http.error_answers import call_field
 from keyturn.delivery.http.openapi import BAD_JSON, BAD_NEW_PASSWORD, operation_id, problems
 from keyturn.delivery.http.schemas_accounts import (
     AddressedRequest,

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from keyturn.delivery.http.authorization import require_permission
 from keyturn.delivery.http.cursors import Listed, cursor_after, position
 from keyturn.delivery.http.dependencies import origin_of, services_of
-from keyturn.delivery.http.errors import ValidationFailed, call_field
+from keyturn.delivery.http.error_answers import call_field
+from keyturn.delivery.http.errors import ValidationFailed
 from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, BAD_JSON, operation_id, problems
 from keyturn.delivery.http.schemas import (
     EXAMPLE_SESSION_ID,

@@ -21,7 +21,8 @@ from keyturn.delivery.http.dependencies import (
     services_of,
 )
 from keyturn.delivery.http.device_names import device_name
-from keyturn.delivery.http.errors import CsrfRejected, FieldProblem, ValidationFailed, error_answer
+from keyturn.delivery.http.error_answers import error_answer
+from keyturn.delivery.http.errors import CsrfRejected, FieldProblem, ValidationFailed
 from keyturn.delivery.http.openapi import (
     BAD_ACCESS_TOKEN,
     BAD_JSON,

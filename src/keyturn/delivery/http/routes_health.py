@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from fastapi import APIRouter, Request
 
 from keyturn.delivery.http.dependencies import services_of
-from keyturn.delivery.http.errors import NotReady, reason_of
+from keyturn.delivery.http.error_answers import reason_of
+from keyturn.delivery.http.errors import NotReady
 from keyturn.delivery.http.openapi import operation_id, problems
 from keyturn.delivery.http.schemas import Health
 

@@ -9,7 +9,7 @@ from keyturn.delivery.http.dependencies import (
     origin_of,
     services_of,
 )
-from keyturn.delivery.http.errors import call_field
+from keyturn.delivery.http.error_answers import call_field
 from keyturn.delivery.http.openapi import (
     BAD_ACCESS_TOKEN,
     BAD_JSON,

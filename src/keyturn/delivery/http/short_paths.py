@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyturn.delivery.http import routes_auth, routes_oauth
 from keyturn.delivery.http.dependencies import required_principal_of
-from keyturn.delivery.http.errors import NO_STORE, answer_error
+from keyturn.delivery.http.error_answers import answer_error
+from keyturn.delivery.http.errors import NO_STORE
 from keyturn.delivery.http.request_ids import header_of
 from keyturn.delivery.http.schemas import RefreshedTokens
 from keyturn.domain.errors import KeyturnError
