@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from keyturn.adapters.sqlalchemy.database import Database
@@ -128,6 +128,20 @@ async def test_rotations_at_the_same_time_are_two_statements(
     await asyncio.gather(*(_save(postgres, rotate(family)) for family in families))
     assert statements == ["_fetch_together", "_fetch_together"]
     assert [await _read(postgres, family) for family in families] == list(map(rotate, families))
+
+
+async def test_reads_at_the_same_time_are_planned_once_however_many_they_are(
+    postgres: Database, families: list[RefreshTokenFamily]
+) -> None:
+    tried_by_postgresql = 5
+    for number in (2, 3, 4) * 4:
+        await asyncio.gather(*[_read(postgres, family) for family in families[:number]])
+    planned = text(
+        "SELECT custom_plans, generic_plans FROM pg_prepared_statements"
+        " WHERE statement LIKE 'SELECT refresh_tokens.id%ANY%'"
+    )
+    [(custom, generic)] = await postgres.fetch(planned, {})
+    assert (custom, generic) == (tried_by_postgresql, 12 - tried_by_postgresql)
 
 
 async def test_one_session_that_several_read_is_read_for_each(
