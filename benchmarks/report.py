@@ -98,9 +98,9 @@ def _more(results: Results, work: Work) -> str:
         lines.append(
             "Proportional set size. With 50 logins under way the unique set size of keyturn "
             f"peaks at {_shown(results, 'memory', 50, 'keyturn', 'peak_uss_mib')} MiB, from "
-            f"{_shown(results, 'memory', 50, 'keyturn', 'rest_uss_mib')} MiB at rest; its pool "
-            f"has {_shown(results, 'memory', 50, 'keyturn', 'hashing_threads')} threads, and a "
-            f"hash takes {_shown(results, 'memory', 50, 'keyturn', 'hash_mib')} MiB."
+            f"{_shown(results, 'memory', 50, 'keyturn', 'rest_uss_mib')} MiB at rest; "
+            f"hashes at a time: {_shown(results, 'memory', 50, 'keyturn', 'hashing_threads')}, of "
+            f"{_shown(results, 'memory', 50, 'keyturn', 'hash_mib')} MiB each."
         )
     if work.name == "workers":
         lines += [
