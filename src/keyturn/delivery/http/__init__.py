@@ -39,7 +39,7 @@ _MODULES = {
     "OptionalPrincipal": "dependencies",
     "Services": "services",
     "build_app": "app",
-    "handle_keyturn_errors": "errors",
+    "handle_keyturn_errors": "error_answers",
     "require_any_permission": "authorization",
     "require_any_role": "authorization",
     "require_permission": "authorization",
