@@ -160,7 +160,7 @@ def describe_machine(folder: Path) -> Row:
 
 def describe_versions() -> Row:
     """Return what keyturn and the limits run on; the peers' locks say what they run on."""
-    # With who built it and how: the same version may be a third slower without optimisation.
+    # With who built it and how: without optimisation the same version is slower.
     found: Row = {"python": " ".join(sys.version.split())}
     for library in _LIBRARIES:
         try:
