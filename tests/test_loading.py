@@ -35,6 +35,14 @@ def test_garbage_is_looked_for_less_often_afterwards() -> None:
     assert gc.get_threshold()[0] == YOUNG_OBJECTS
 
 
+@pytest.mark.parametrize("young", [0, YOUNG_OBJECTS + 1])
+def test_garbage_is_not_looked_for_more_often_than_somebody_has_set(young: int) -> None:
+    gc.set_threshold(young)
+    with loading():
+        pass
+    assert gc.get_threshold()[0] == young
+
+
 def test_garbage_is_collected_again_after_a_failure() -> None:
     with pytest.raises(ImportError), loading():
         raise ImportError

@@ -16,7 +16,7 @@ def loading() -> Iterator[None]:
 
     They make a great many objects, of which next to none is garbage: to look for it takes a fifth
     of the start, and a pause under load whenever all objects are looked at. From then on it is
-    looked for after `YOUNG_OBJECTS` new ones.
+    looked for after `YOUNG_OBJECTS` new ones, unless somebody has seen to it that it is later.
     """
     gc.disable()
     try:
@@ -24,4 +24,6 @@ def loading() -> Iterator[None]:
     finally:
         gc.enable()
         gc.freeze()
-        gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
+        young, *older = gc.get_threshold()
+        if 0 < young < YOUNG_OBJECTS:
+            gc.set_threshold(YOUNG_OBJECTS, *older)

@@ -474,6 +474,28 @@ async def test_without_a_grace_window_a_rotation_that_the_store_did_not_tell_of_
     assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED
 
 
+async def test_without_a_grace_window_a_rotation_whose_caller_left_meanwhile_is_no_theft_either(
+    keyturn: InMemoryKeyturn, tokens: TokenPair
+) -> None:
+    answers = iter([False])
+
+    class SlowUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
+        async def commit(self) -> None:
+            await super().commit()
+            if not next(answers, True):
+                raise asyncio.CancelledError
+
+    strict = InMemoryKeyturn(
+        codec=keyturn.codec,
+        ids=keyturn.ids,
+        session_policy=SessionPolicy(grace=timedelta(0)),
+        unit_of_work=lambda: SlowUnitOfWork(keyturn.store),
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await strict.refresh(tokens.refresh_token)
+    assert (await strict.refresh(tokens.refresh_token)).outcome is RefreshOutcome.REPLAYED
+
+
 async def test_of_two_rotations_that_the_store_did_not_tell_of_either_may_have_been_made(
     keyturn: InMemoryKeyturn, tokens: TokenPair
 ) -> None:

@@ -19,6 +19,7 @@ from keyturn.domain.errors import StaleFamily, StoreUnavailable
 from keyturn.domain.events import Origin
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
+from keyturn.domain.user import User, UserStatus
 from keyturn.testing.builders import make_family, make_token_id, make_user, rotate
 from keyturn.testing.steps import NOW, add, revoke, save
 
@@ -133,6 +134,9 @@ async def test_rotations_at_the_same_time_are_two_statements(
 async def test_reads_at_the_same_time_are_planned_once_however_many_they_are(
     postgres: Database, families: list[RefreshTokenFamily]
 ) -> None:
+    [(version,)] = await postgres.fetch(text("SHOW server_version_num"), {})
+    if int(version) < 140000:
+        pytest.skip("tells of its plans since version 14")
     tried_by_postgresql = 5
     for number in (2, 3, 4) * 4:
         await asyncio.gather(*[_read(postgres, family) for family in families[:number]])
@@ -142,6 +146,23 @@ async def test_reads_at_the_same_time_are_planned_once_however_many_they_are(
     )
     [(custom, generic)] = await postgres.fetch(planned, {})
     assert (custom, generic) == (tried_by_postgresql, 12 - tried_by_postgresql)
+
+
+async def test_who_is_read_at_the_same_time_is_read_with_their_own_user(
+    postgres: Database, families: list[RefreshTokenFamily], statements: list[str]
+) -> None:
+    disabled = make_user(2).with_status(UserStatus.DISABLED, NOW)
+    await save(lambda: SqlUnitOfWork(postgres), disabled)
+    statements.clear()
+
+    async def read(family: RefreshTokenFamily) -> tuple[RefreshTokenFamily, User] | None:
+        async with SqlUnitOfWork(postgres) as uow:
+            return await uow.families.get_with_user(family.id)
+
+    users = {user.id: user for user in (make_user(1), disabled)}
+    read_together = await asyncio.gather(*map(read, families))
+    assert read_together == [(family, users[family.user_id]) for family in families]
+    assert statements == ["_fetch_together"]
 
 
 async def test_one_session_that_several_read_is_read_for_each(
