@@ -1,8 +1,10 @@
 """A client trades its refresh token for the next one."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import count
 
 import pytest
 
@@ -30,6 +32,8 @@ from keyturn.use_cases.rotate_refresh import (
     RotateRefreshResult,
 )
 from keyturn.use_cases.token_pair import TokenPair
+
+NO_GRACE = SessionPolicy(grace=timedelta(0))
 
 
 @pytest.fixture
@@ -149,7 +153,7 @@ async def test_fifty_refreshes_of_one_token_at_once_are_one_rotation(
 async def test_with_a_strict_policy_of_many_refreshes_at_once_one_rotates_and_the_session_ends() -> (
     None
 ):
-    keyturn = InMemoryKeyturn(session_policy=SessionPolicy(grace=timedelta(0)))
+    keyturn = InMemoryKeyturn(session_policy=NO_GRACE)
     await keyturn.register()
     tokens = await keyturn.login()
     results = await asyncio.gather(
@@ -332,22 +336,38 @@ async def test_a_store_that_fails_at_commit_uses_up_nothing(
     assert (await keyturn.refresh(tokens.refresh_token)).outcome is RefreshOutcome.ROTATED
 
 
-@pytest.fixture
-async def silent(keyturn: InMemoryKeyturn) -> InMemoryKeyturn:
-    """A service whose store writes what it is asked to, and does not answer to the first commit."""
-    answers = iter([False])
+def service_whose_first_commit(
+    keyturn: InMemoryKeyturn,
+    before_it_is_told: Callable[[InMemoryKeyturn], Awaitable[None]],
+    policy: SessionPolicy | None = None,
+) -> InMemoryKeyturn:
+    """Return another service on the store; something happens between its first commit and its end."""
+    commits = count(1)
 
-    class SilentUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
+    class InterruptedUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
         async def commit(self) -> None:
             await super().commit()
-            if not next(answers, True):
-                raise StoreUnavailable
+            if next(commits) == 1:
+                await before_it_is_told(service)
 
-    return InMemoryKeyturn(
+    service = InMemoryKeyturn(
         codec=keyturn.codec,
         ids=keyturn.ids,
-        unit_of_work=lambda: SilentUnitOfWork(keyturn.store),
+        session_policy=policy,
+        unit_of_work=lambda: InterruptedUnitOfWork(keyturn.store),
     )
+    return service
+
+
+async def no_answer(_: InMemoryKeyturn) -> None:
+    """Leave the caller without an answer."""
+    raise StoreUnavailable
+
+
+@pytest.fixture
+def silent(keyturn: InMemoryKeyturn) -> InMemoryKeyturn:
+    """A service whose store writes what it is asked to, and does not answer to the first commit."""
+    return service_whose_first_commit(keyturn, no_answer)
 
 
 async def test_a_rotation_that_the_store_did_not_tell_of_is_no_theft_however_long_it_took(
@@ -405,22 +425,14 @@ async def test_a_successor_that_another_was_handed_while_the_store_was_silent_is
 ) -> None:
     replayed: list[RefreshOutcome] = []
 
-    class SilentUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
-        async def commit(self) -> None:
-            await super().commit()
-            if not replayed:
-                replayed.append(RefreshOutcome.ROTATED)
-                replayed.append((await service.refresh(tokens.refresh_token)).outcome)
-                raise StoreUnavailable
+    async def replay(service: InMemoryKeyturn) -> None:
+        replayed.append((await service.refresh(tokens.refresh_token)).outcome)
+        raise StoreUnavailable
 
-    service = InMemoryKeyturn(
-        codec=keyturn.codec,
-        ids=keyturn.ids,
-        unit_of_work=lambda: SilentUnitOfWork(keyturn.store),
-    )
+    service = service_whose_first_commit(keyturn, replay)
     with pytest.raises(StoreUnavailable):
         await service.refresh(tokens.refresh_token)
-    assert replayed == [RefreshOutcome.ROTATED, RefreshOutcome.REPLAYED]
+    assert replayed == [RefreshOutcome.REPLAYED]
     service.advance(hours=1)
     with pytest.raises(InvalidRefreshToken):
         await service.refresh(tokens.refresh_token)
@@ -430,21 +442,11 @@ async def test_a_successor_that_another_was_handed_while_the_store_was_silent_is
 async def test_without_a_grace_window_a_second_use_is_reuse_before_the_store_has_answered_too(
     keyturn: InMemoryKeyturn, tokens: TokenPair
 ) -> None:
-    answers = iter([False])
+    async def come_again(service: InMemoryKeyturn) -> None:
+        with pytest.raises(InvalidRefreshToken):
+            await service.refresh(tokens.refresh_token)
 
-    class SlowUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
-        async def commit(self) -> None:
-            await super().commit()
-            if not next(answers, True):
-                with pytest.raises(InvalidRefreshToken):
-                    await strict.refresh(tokens.refresh_token)
-
-    strict = InMemoryKeyturn(
-        codec=keyturn.codec,
-        ids=keyturn.ids,
-        session_policy=SessionPolicy(grace=timedelta(0)),
-        unit_of_work=lambda: SlowUnitOfWork(keyturn.store),
-    )
+    strict = service_whose_first_commit(keyturn, come_again, NO_GRACE)
     await strict.refresh(tokens.refresh_token)
     assert reason(keyturn, tokens) is RevokeReason.REUSE_DETECTED
 
@@ -452,20 +454,7 @@ async def test_without_a_grace_window_a_second_use_is_reuse_before_the_store_has
 async def test_without_a_grace_window_a_rotation_that_the_store_did_not_tell_of_is_no_theft_either(
     keyturn: InMemoryKeyturn, tokens: TokenPair
 ) -> None:
-    answers = iter([False])
-
-    class SilentUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
-        async def commit(self) -> None:
-            await super().commit()
-            if not next(answers, True):
-                raise StoreUnavailable
-
-    strict = InMemoryKeyturn(
-        codec=keyturn.codec,
-        ids=keyturn.ids,
-        session_policy=SessionPolicy(grace=timedelta(0)),
-        unit_of_work=lambda: SilentUnitOfWork(keyturn.store),
-    )
+    strict = service_whose_first_commit(keyturn, no_answer, NO_GRACE)
     with pytest.raises(StoreUnavailable):
         await strict.refresh(tokens.refresh_token)
     assert (await strict.refresh(tokens.refresh_token)).outcome is RefreshOutcome.REPLAYED
@@ -477,20 +466,10 @@ async def test_without_a_grace_window_a_rotation_that_the_store_did_not_tell_of_
 async def test_without_a_grace_window_a_rotation_whose_caller_left_meanwhile_is_no_theft_either(
     keyturn: InMemoryKeyturn, tokens: TokenPair
 ) -> None:
-    answers = iter([False])
+    async def leave(_: InMemoryKeyturn) -> None:
+        raise asyncio.CancelledError
 
-    class SlowUnitOfWork(type(keyturn.unit_of_work())):  # type: ignore[misc]  # the base is made at run time
-        async def commit(self) -> None:
-            await super().commit()
-            if not next(answers, True):
-                raise asyncio.CancelledError
-
-    strict = InMemoryKeyturn(
-        codec=keyturn.codec,
-        ids=keyturn.ids,
-        session_policy=SessionPolicy(grace=timedelta(0)),
-        unit_of_work=lambda: SlowUnitOfWork(keyturn.store),
-    )
+    strict = service_whose_first_commit(keyturn, leave, NO_GRACE)
     with pytest.raises(asyncio.CancelledError):
         await strict.refresh(tokens.refresh_token)
     assert (await strict.refresh(tokens.refresh_token)).outcome is RefreshOutcome.REPLAYED
