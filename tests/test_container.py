@@ -48,7 +48,11 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def container(settings: Settings) -> Container:
     # With all that is there only if somebody asks for it.
-    everything = {"breach_url": "http://127.0.0.1:9/range/", "imported_hashes": True}
+    everything = {
+        "breach_url": "http://127.0.0.1:9/range/",
+        "imported_hashes": True,
+        "redis_url": SecretStr("redis://127.0.0.1:9/0"),
+    }
     return build_container(settings.model_copy(update=everything))
 
 
