@@ -71,10 +71,11 @@ for i = 4, #ARGV, 4 do
              'epoch', ARGV[i + 2], 'expires_at', ARGV[i + 3])
 end
 for _, entry in ipairs(redis.call('XRANGE', stream, '(0-1', '+', 'COUNT', ARGV[3])) do
-  -- A malformed entry has no expiry. It is removed too: it must not stop what comes after it.
+  -- A malformed entry, which may have no expiry, must not keep back what comes after it.
   local expires_at = tonumber(entry[2][8] or '')
-  if expires_at and expires_at > tonumber(ARGV[2]) then break end
-  redis.call('XDEL', stream, entry[1])
+  if expires_at and expires_at <= tonumber(ARGV[2]) then
+    redis.call('XDEL', stream, entry[1])
+  end
 end
 return {life, {}}
 """
