@@ -178,16 +178,18 @@ async def test_an_endless_refusal_of_the_feed_is_not_even_read(status: int) -> N
 
 # --- entries in Redis that nobody can understand ---------------------------------------------------
 
+DUE = str(int((START + timedelta(hours=1)).timestamp()) * 1_000_000)
+
 MALFORMED: list[dict[str | bytes, str | bytes]] = [
     {"x": "y"},
     {"kind": "sid"},
-    {"kind": "ghost", "subject": uuid4().hex, "epoch": "0", "expires_at": "1"},
-    {"kind": "sid", "subject": "no uuid", "epoch": "0", "expires_at": "1"},
-    {"kind": "sid", "subject": uuid4().hex, "epoch": "many", "expires_at": "1"},
+    {"kind": "ghost", "subject": uuid4().hex, "epoch": "0", "expires_at": DUE},
+    {"kind": "sid", "subject": "no uuid", "epoch": "0", "expires_at": DUE},
+    {"kind": "sid", "subject": uuid4().hex, "epoch": "many", "expires_at": DUE},
     {"kind": "sid", "subject": uuid4().hex, "epoch": "0", "expires_at": "later"},
     {"kind": "sid", "subject": uuid4().hex, "epoch": "0", "expires_at": "9" * 40},
-    {"kind": "sid", "subject": uuid4().hex, "epoch": "0", "expires_at": "1" * 5000},
-    {"kind": "sid", "subject": uuid4().hex, "epoch": "0", "expires_at": "1", "more": "1"},
+    {"kind": "sid", "subject": uuid4().hex, "epoch": "0", "expires_at": DUE * 5000},
+    {"kind": "sid", "subject": uuid4().hex, "epoch": "0", "expires_at": DUE, "more": "1"},
     {b"kind": b"\xff\xfe", b"subject": b"\x00", b"epoch": b"\x80", b"expires_at": b"\xc3"},
 ]
 
