@@ -41,7 +41,7 @@ URL = "https://auth.example.com"
 # --- answers that fill the memory ------------------------------------------------------------------
 
 INFLATED = 64 * 1024 * 1024
-AFFORDABLE = 8 * 1024 * 1024
+AFFORDABLE = 16 * 1024 * 1024
 """Bytes that a reader may allocate for a hostile answer whose bound is less."""
 
 

@@ -7,12 +7,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-import pytest
-
 from keyturn.domain.errors import EmailTaken, LastAdministrator, StaleUser
 from keyturn.domain.user import ADMIN_ROLE, BUILT_IN_ROLES, USER_ROLE, Role, User, UserStatus
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory, UserFilter
 from keyturn.testing.builders import make_family, make_user
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import NOW, RACERS, ROGUE, add, commit, list_users
 
 EDITOR = Role("editor", frozenset({"posts:delete", "posts:write"}))

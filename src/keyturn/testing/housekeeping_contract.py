@@ -7,8 +7,6 @@ Subclass it and give four fixtures on one empty store: `unit_of_work`, `revocati
 import asyncio
 from datetime import timedelta
 
-import pytest
-
 from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
 from keyturn.domain.revocation import Revocation
 from keyturn.ports.mail import MailQueue
@@ -28,6 +26,7 @@ from keyturn.testing.builders import (
     make_revocation,
     make_user,
 )
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import HOUR, NOW, RACERS, TICK, commit, stage_revocation
 
 TASK = "purge"

@@ -23,8 +23,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import pytest
-
 from keyturn.domain.errors import KeyturnError, LastAdministrator, StaleFamily, StaleUser
 from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.policies import MAX_CLOCK_SKEW
@@ -35,6 +33,7 @@ from keyturn.ports.deployment import DeploymentRecord
 from keyturn.ports.persistence import RevocationCallback, UnitOfWork
 from keyturn.ports.revocations import RevocationList
 from keyturn.testing.builders import make_family, make_revocation, make_user, rotate
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import HOUR, NOW, RACERS, TICK, stage_revocation
 
 RevokingUnitOfWorkFactory = Callable[[RevocationCallback], UnitOfWork]
