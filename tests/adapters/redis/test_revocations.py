@@ -18,7 +18,7 @@ from keyturn.domain.errors import InvalidAccessToken, RevocationsUnknown, StoreU
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import USER_ROLE
 from keyturn.ports.deployment import DeploymentRecord
-from keyturn.ports.revocations import RevocationList
+from keyturn.ports.revocations import RevocationList, RevocationPage
 from keyturn.testing.builders import make_claims, make_family, make_revocation, make_user
 from keyturn.testing.doubles import ManualClock
 from keyturn.testing.revocation_contract import RevocationContract, RevokingUnitOfWorkFactory
@@ -293,6 +293,32 @@ async def test_following_goes_on_without_the_database(
     await revoke(database, one, make_revocation())
     other._durable = None  # type: ignore[assignment]  # whoever asks it fails
     assert (await other.read(cursor)).revocations == (make_revocation(),)
+
+
+async def test_a_follower_that_keeps_its_cursor_does_not_read_the_durable_list_each_time(
+    database: Database, redis_url: str, open_list: OpenList, clock: ManualClock
+) -> None:
+    follower = open_list(redis_url)
+    cursor = (await follower.read(None)).cursor
+    durable = SqlRevocationList(database)
+    asked: list[str | None] = []
+
+    class Counting(RevocationList):
+        async def read(self, after: str | None) -> RevocationPage:
+            asked.append(after)
+            return await durable.read(after)
+
+    follower._durable = Counting()
+    entry = make_revocation()
+    for _ in range(30):
+        clock.advance(timedelta(seconds=1))
+        await follower.read(cursor)
+    assert len(asked) == 6
+    async with SqlUnitOfWork(database) as uow:
+        stage_revocation(uow, entry)
+        await uow.commit()
+    clock.advance(MAX_STALENESS / 2)
+    assert (await follower.read(cursor)).revocations == (entry,)
 
 
 @pytest.mark.parametrize("url", ["", "http://localhost", "redis://:hunter2@host:port/0"])

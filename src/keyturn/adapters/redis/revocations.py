@@ -33,6 +33,9 @@ TIMEOUT: Final = 1.0
 BATCH: Final = 500
 """Entries that are written or read at once, so that Redis is held up by nobody for long."""
 
+_DURABLE_PAGES: Final = 16
+"""Pages of the durable list that are kept, each for one cursor."""
+
 _log = logging.getLogger("keyturn.revocations")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -205,6 +208,7 @@ class RedisRevocationList(RevocationList, RevocationFeed):
         self._durable_is_due_after = max_staleness.total_seconds() / 2
         self._key = key
         self._id_key = f"{key}:id"
+        self._durable_pages: dict[str, tuple[int, RevocationPage]] = {}
         self._unconfirmed: set[_Unconfirmed] = set()
 
     async def read(self, after: str | None) -> RevocationPage:
@@ -226,14 +230,12 @@ class RedisRevocationList(RevocationList, RevocationFeed):
             if not look.is_full:
                 break
         _log_malformed(malformed)
-        now = self._now()
-        # A clock that was set back makes the reading neither young nor old: distance counts.
-        is_due = abs(now - known.durable_read_at) >= self._durable_is_due_after
-        if not is_due and not malformed:
+        if self._is_young(known.durable_read_at) and not malformed:
             return RevocationPage(tuple(entries), str(replace(known, last=last)))
-        durable = await self._durable.read(known.durable)
+        read_at, durable = await self._read_durable(known.durable, afresh=malformed > 0)
         merged = dict.fromkeys((*entries, *durable.revocations))
-        return RevocationPage(tuple(merged), str(_Cursor(known.life, last, now, durable.cursor)))
+        cursor = _Cursor(known.life, last, read_at, durable.cursor)
+        return RevocationPage(tuple(merged), str(cursor))
 
     async def announce(self, revocations: Sequence[Revocation]) -> str:
         """Append entries to the stream and return the life of it that they are in."""
@@ -324,6 +326,26 @@ class RedisRevocationList(RevocationList, RevocationFeed):
             len(entries) - len(understood),
             entries[-1][0] if entries else after,
         )
+
+    async def _read_durable(self, after: str, *, afresh: bool) -> tuple[int, RevocationPage]:
+        """Return what the durable list adds to a cursor, and when it was read.
+
+        A follower to whom nothing is new keeps its cursor, and so asks again and again. Until the
+        next reading is due it gets the page of the last one.
+        """
+        known = self._durable_pages.get(after)
+        if known is not None and self._is_young(known[0]) and not afresh:
+            return known
+        read_at = self._now()
+        page = await self._durable.read(after)
+        if len(self._durable_pages) >= _DURABLE_PAGES:
+            self._durable_pages.clear()
+        self._durable_pages[after] = (read_at, page)
+        return read_at, page
+
+    def _is_young(self, durable_read_at: int) -> bool:
+        # A clock that was set back makes a reading neither young nor old: distance counts.
+        return abs(self._now() - durable_read_at) < self._durable_is_due_after
 
     def _now(self) -> int:
         return int(self._clock.now().timestamp())
