@@ -7,13 +7,15 @@ import pytest
 
 from keyturn.adapters.memory.deployment import MemoryDeploymentRecord
 from keyturn.adapters.memory.store import MemoryStore
-from keyturn.domain.errors import StoreUnavailable
-from keyturn.domain.policies import SessionPolicy
+from keyturn.domain.errors import Contention, StoreUnavailable
+from keyturn.domain.policies import ClaimsPolicy, SessionPolicy
 from keyturn.domain.revocation import Revocation
 from keyturn.ports.revocations import RevocationFeed
+from keyturn.testing.builders import make_family
 from keyturn.testing.in_memory import InMemoryKeyturn
 from keyturn.use_cases.compare_feeds import CompareFeeds, FeedComparison
 from keyturn.use_cases.record_deployment import RecordDeployment
+from keyturn.use_cases.token_pair import TokenIssuer
 
 
 class Feed(RevocationFeed):
@@ -131,3 +133,17 @@ async def test_no_token_is_issued_while_its_lifetime_can_not_be_recorded() -> No
     record.broken = True
     # Once recorded, nothing is asked again.
     await keyturn.refresh(tokens.refresh_token)
+
+
+async def test_a_session_that_was_read_before_the_recording_gets_no_token() -> None:
+    keyturn = InMemoryKeyturn()
+    user = await keyturn.register()
+    family, policy = make_family(user), SessionPolicy()
+    store = MemoryStore()
+    tokens = TokenIssuer(
+        keyturn.codec, keyturn.ids, policy, ClaimsPolicy.NONE, MemoryDeploymentRecord(store)
+    )
+    with pytest.raises(Contention):
+        await tokens.issue(family, user, keyturn.clock.now(), scope=None)
+    assert store.longest_access_ttl == policy.access_ttl
+    await tokens.issue(family, user, keyturn.clock.now(), scope=None)

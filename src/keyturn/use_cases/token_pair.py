@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keyturn.domain.claims import AccessClaims
+from keyturn.domain.errors import Contention
 from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.policies import ClaimsPolicy, SessionPolicy
 from keyturn.domain.refresh_token_family import RefreshTokenFamily
@@ -110,11 +111,13 @@ class TokenIssuer:
             scope: what the access token is limited to, None for all that the user may.
 
         Raises:
-            RuntimeError: `prepare` was not awaited before.
-            Unavailable: the signing key can't be reached.
+            Contention: the lifetime of access tokens was not recorded when the session was read.
+                It is now, so the caller reads again or asks the client to.
+            Unavailable: the signing key or the store can't be reached.
         """
         if not self._is_recorded:
-            raise RuntimeError("await TokenIssuer.prepare() before the session is read")
+            await self.prepare()
+            raise Contention
         issued_at = now.replace(microsecond=0)
         # No access token outlives the session that it belongs to.
         expires_at = min(
