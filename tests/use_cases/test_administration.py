@@ -32,7 +32,9 @@ BOTH = frozenset({ADMIN_ROLE.name, USER_ROLE.name})
 
 
 async def administrator(keyturn: InMemoryKeyturn, email: str = "root@example.com") -> Principal:
-    await keyturn.register_user.execute(RegisterUserCommand(email, PASSWORD, roles=BOTH))
+    await keyturn.register_user.execute(
+        RegisterUserCommand(email, PASSWORD, roles=BOTH, email_is_verified=True)
+    )
     tokens = await keyturn.login(email)
     return keyturn.authenticate_access.execute(tokens.access_token)
 

@@ -18,6 +18,7 @@ from keyturn.domain.policies import SessionPolicy, revoked_until
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, UserStatus
 from keyturn.ports.revocations import RevocationPage
+from keyturn.testing.builders import make_principal
 from keyturn.testing.in_memory import PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.assign_roles import AssignRolesCommand
 from keyturn.use_cases.change_password import ChangePasswordCommand
@@ -45,13 +46,13 @@ async def logout(keyturn: InMemoryKeyturn, tokens: TokenPair) -> None:
 
 async def end_session(keyturn: InMemoryKeyturn, tokens: TokenPair) -> None:
     await keyturn.end_session.execute(
-        EndSessionCommand(tokens.user_id, tokens.session_id, tokens.user_id)
+        EndSessionCommand(tokens.user_id, tokens.session_id, make_principal(tokens.user_id))
     )
 
 
 async def logout_everywhere(keyturn: InMemoryKeyturn, tokens: TokenPair) -> None:
     await keyturn.revoke_all_families.execute(
-        RevokeAllFamiliesCommand(tokens.user_id, tokens.user_id)
+        RevokeAllFamiliesCommand(tokens.user_id, make_principal(tokens.user_id))
     )
 
 
@@ -175,7 +176,7 @@ async def test_logging_out_elsewhere_kills_the_other_tokens_and_not_ones_own(
     user = await keyturn.register()
     other, current = await keyturn.login(), await keyturn.login()
     await keyturn.revoke_all_families.execute(
-        RevokeAllFamiliesCommand(user.id, user.id, keep=current.session_id)
+        RevokeAllFamiliesCommand(user.id, make_principal(user.id), keep=current.session_id)
     )
     assert (is_good(keyturn, other), is_good(keyturn, current)) == (False, True)
 
@@ -185,7 +186,9 @@ async def test_a_login_after_logging_out_everywhere_is_good_in_the_same_second(
 ) -> None:
     user = await keyturn.register()
     before = await keyturn.login()
-    await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(user.id, user.id))
+    await keyturn.revoke_all_families.execute(
+        RevokeAllFamiliesCommand(user.id, make_principal(user.id))
+    )
     after = await keyturn.login()
     assert (is_good(keyturn, before), is_good(keyturn, after)) == (False, True)
 
@@ -194,7 +197,9 @@ async def test_another_users_tokens_stay_good(keyturn: InMemoryKeyturn) -> None:
     user = await keyturn.register()
     await keyturn.register("eve@example.com")
     eve = await keyturn.login("eve@example.com")
-    await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(user.id, user.id))
+    await keyturn.revoke_all_families.execute(
+        RevokeAllFamiliesCommand(user.id, make_principal(user.id))
+    )
     assert is_good(keyturn, eve)
 
 

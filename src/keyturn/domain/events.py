@@ -43,6 +43,7 @@ class AuditEventType(StrEnum):
     USER_DISABLED = "user_disabled"
     USER_ENABLED = "user_enabled"
     USER_IMPORTED = "user_imported"
+    ACCOUNT_TAKEN_OVER = "account_taken_over"
     EMAIL_VERIFIED = "email_verified"
     EMAIL_CHANGE_REQUESTED = "email_change_requested"
     EMAIL_CHANGED = "email_changed"

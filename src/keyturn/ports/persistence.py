@@ -5,10 +5,10 @@ The contract that every adapter keeps, and `keyturn.testing` checks:
 - **Writes are staged.** `add`, `save`, `revoke` and `revoke_all` only note what is to be done;
   nothing reaches the store before `UnitOfWork.commit`.
 - **Commit is atomic.** It applies everything staged, in the order staged, or nothing at all.
-- **Compare and swap.** A `save` carries an entity whose version (a user's `version`, a family's
-  `generation`) is one above the stored one. If the store holds another, the commit fails with
-  `StaleUser` or `StaleFamily`, and nothing of it is applied. Of any number of concurrent commits
-  that save the same version, exactly one succeeds.
+- **Compare and swap.** A `save` or a `put` carries an entity whose version (a user's or a role's
+  `version`, a family's `generation`) is one above the stored one. If the store holds another, the
+  commit fails with `StaleUser`, `StaleRole` or `StaleFamily`, and nothing of it is applied. Of any
+  number of concurrent commits that save the same version, exactly one succeeds.
 - **Revocation always wins.** `revoke` and `revoke_all` look at no version. They apply to what is
   stored at the moment of the commit; a family that is revoked can't be saved any more.
 - **Reads see what is committed**, never what is staged, and two reads are no snapshot: what a
@@ -151,11 +151,27 @@ class RoleRepository(Protocol):
 
     @abstractmethod
     def put(self, role: Role) -> None:
-        """Stage a role's definition, new or changed."""
+        """Stage the next version of a role's definition; version 1 is a new role.
+
+        The commit raises `StaleRole` unless the stored version is `role.version - 1`, or the role
+        is new and none of its name is stored. Of any number of concurrent commits that put the
+        same version, exactly one succeeds.
+        """
 
     @abstractmethod
-    def delete(self, name: str) -> None:
-        """Stage the end of a role and of everybody's holding it; an unknown one is no error."""
+    def delete(self, role: Role) -> None:
+        """Stage the end of a role, which takes it from every user who holds it.
+
+        The commit raises `StaleRole` unless the stored version is `role.version`.
+        """
+
+    @abstractmethod
+    def require_unchanged(self, roles: frozenset[Role]) -> None:
+        """Stage a check: at the commit, each role must still be stored with its version.
+
+        The commit raises `StaleRole` otherwise. A concurrent change of one of the roles is either
+        seen by the check or committed after this commit.
+        """
 
 
 class FamilyRepository(Protocol):
@@ -345,6 +361,7 @@ class UnitOfWork(Protocol):
 
         Raises:
             StaleUser: a saved user is not the next version of the stored one.
+            StaleRole: a role is not stored with the version that the change was based on.
             StaleFamily: a saved family is not the next generation of the stored one, or is revoked.
             StaleOneTimeToken: a redeemed token is gone.
             EmailTaken: an added or saved user's address belongs to another.

@@ -71,7 +71,7 @@ class ErasureContract:
         disabled = make_user(7).leaving(NOW, due=DUE).with_status(UserStatus.DISABLED, NOW)
         back = make_user(8).leaving(NOW, due=DUE).logged_in(NOW, password_hash="hash")
         await add(unit_of_work, *leaving, disabled, back, make_user(9))
-        role = Role(USER_ROLE.name, frozenset({"posts:read"}))
+        role = USER_ROLE.redefined(Role(USER_ROLE.name, frozenset({"posts:read"})))
         await commit(unit_of_work, lambda uow: uow.roles.put(role))
         expected = [replace(user, roles=frozenset({role})) for user in (*leaving[:3], disabled)]
         async with unit_of_work() as uow:

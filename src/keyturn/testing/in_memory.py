@@ -87,6 +87,7 @@ from keyturn.use_cases.rotate_refresh import (
     RotateRefreshCommand,
     RotateRefreshResult,
 )
+from keyturn.use_cases.take_over_account import TakeOverAccount
 from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
 from keyturn.use_cases.update_profile import UpdateProfile
 
@@ -210,6 +211,9 @@ class InMemoryKeyturn:
         self.end_session = EndSession(*change)
         self.change_user = ChangeUser(*change)
         self.assign_roles = AssignRoles(*change)
+        self.take_over_account = TakeOverAccount(
+            self.unit_of_work, self.hasher, rules, self.clock, self.ids
+        )
         self.define_role = DefineRole(*change)
         self.delete_role = DeleteRole(*change)
         self.authenticate_access = AuthenticateAccess(

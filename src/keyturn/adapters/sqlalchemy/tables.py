@@ -101,6 +101,9 @@ roles = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("permissions", JSON, nullable=False),
+    # The names of roles whose holders may grant this one.
+    Column("assignable_by", JSON, nullable=False, server_default="[]"),
+    Column("version", Integer, nullable=False, server_default="1"),
 )
 
 user_roles = Table(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from keyturn.delivery.http.bearer import challenge, dpop_challenge
 from keyturn.domain.errors import (
+    AdministratorUnverified,
     AuthenticationRequired,
     ClientNotAllowed,
     Contention,
@@ -37,12 +38,14 @@ from keyturn.domain.errors import (
     ProofNonceRequired,
     ProofsBusy,
     RevocationsUnknown,
+    RoleChanged,
     RoleNotFound,
     RoleProtected,
     SessionNotFound,
     SigningUnavailable,
     StaleFamily,
     StaleOneTimeToken,
+    StaleRole,
     StaleUser,
     StoreUnavailable,
     TokenOfAnotherClient,
@@ -91,6 +94,13 @@ class RouteNotFound(KeyturnError):
 
     code = "not_found"
     message = "There is nothing here."
+
+
+class PreconditionFailed(KeyturnError):
+    """What the request names by `If-Match` is not stored any more (RFC 9110 §13.1.1)."""
+
+    code = "precondition_failed"
+    message = "It has changed since you read it. Read it again, then decide again."
 
 
 class MethodNotAllowed(KeyturnError):
@@ -253,6 +263,8 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     MailNotFound: HttpError(404, "Mail not found"),
     EmailTaken: HttpError(409, "E-mail address taken"),
     LastAdministrator: HttpError(409, "Last administrator"),
+    AdministratorUnverified: HttpError(409, "Administrator without a verified address"),
+    RoleChanged: HttpError(409, "Role changed"),
     RoleProtected: HttpError(409, "Role protected"),
     Unavailable: _TRY_AGAIN,
     StoreUnavailable: _TRY_AGAIN,
@@ -264,6 +276,7 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     # No use-case lets these out; if one did, trying again would still be the right thing.
     StaleUser: _TRY_AGAIN,
     StaleFamily: _TRY_AGAIN,
+    StaleRole: _TRY_AGAIN,
     StaleOneTimeToken: _TRY_AGAIN,
     MailUnavailable: _TRY_AGAIN,
     LetterUnwritable: _TRY_AGAIN,
@@ -277,6 +290,7 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     MethodNotAllowed: HttpError(
         405, "Method not allowed", oauth=OAuthAnswer(405, "invalid_request")
     ),
+    PreconditionFailed: HttpError(412, "Precondition failed"),
     CsrfRejected: HttpError(403, "Possible cross-site request"),
     InvalidTokenRequest: HttpError(400, "Invalid request"),
     UnsupportedGrantType: HttpError(

@@ -315,8 +315,7 @@ async def logout_all(request: Request, principal: CurrentPrincipal) -> Response:
     await services_of(request).revoke_all_families.execute(
         RevokeAllFamiliesCommand(
             principal.user_id,
-            actor=principal.user_id,
-            session_id=principal.session_id,
+            actor=principal,
             origin=origin_of(request),
         )
     )

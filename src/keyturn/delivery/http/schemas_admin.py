@@ -38,6 +38,7 @@ _EXAMPLE_USER: dict[str, JsonValue] = {
 _EXAMPLE_ROLE: dict[str, JsonValue] = {
     "name": "editor",
     "permissions": ["posts:delete", "posts:write"],
+    "assignable_by": ["lead"],
 }
 EXAMPLE_EVENT: dict[str, JsonValue] = {
     "id": "0198f3a2-7c40-7e15-a0b4-9d2c6f1a8e55",
@@ -121,9 +122,14 @@ class RoleAssignment(BaseModel):
 class RoleDefinition(BaseModel):
     """All that a role shall permit."""
 
-    model_config = example(permissions=["posts:delete", "posts:write"])
+    model_config = example(permissions=["posts:delete", "posts:write"], assignable_by=["lead"])
 
     permissions: list[_PermissionText] = Field(max_length=500)
+    assignable_by: list[RoleName] | None = Field(
+        default=None,
+        max_length=100,
+        description="The roles whose holders may grant this one. Left out, nothing changes.",
+    )
 
 
 class UserList(BaseModel):
@@ -142,11 +148,18 @@ class RoleItem(BaseModel):
 
     name: str
     permissions: list[str]
+    assignable_by: list[str] = Field(
+        description="The roles whose holders may grant this one, besides those who hold it."
+    )
 
     @staticmethod
     def of(role: Role) -> "RoleItem":
         """Return the answer for a role."""
-        return RoleItem(name=role.name, permissions=sorted(role.permissions))
+        return RoleItem(
+            name=role.name,
+            permissions=sorted(role.permissions),
+            assignable_by=sorted(role.assignable_by),
+        )
 
 
 class RoleList(BaseModel):
