@@ -8,6 +8,7 @@ import pytest
 from dependency_injector import providers
 from fastapi import FastAPI
 from pydantic import SecretStr
+from sqlalchemy import select
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters
 from keyturn.adapters.console.mailer import ConsoleMailer
@@ -16,14 +17,16 @@ from keyturn.adapters.limits.throttle import DEFAULT_RATES, LimitsThrottle, Rate
 from keyturn.adapters.memory.throttle import Unthrottled
 from keyturn.adapters.redis.revocations import RedisRevocationList
 from keyturn.adapters.smtp.mailer import SmtpMailer
+from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.migrations import migrate
+from keyturn.adapters.sqlalchemy.tables import deployment
 from keyturn.adapters.sqlalchemy.throttle_storage import SqlThrottleWindows
 from keyturn.container import Container
 from keyturn.delivery.http.services import HttpOptions
 from keyturn.domain.errors import HashingBusy, StoreUnavailable
 from keyturn.domain.policies import PasswordPolicy, SessionPolicy
 from keyturn.domain.secret import Secret
-from keyturn.main import build_container, create_app
+from keyturn.main import build_container, create_app, mount
 from keyturn.settings import Settings, SettingsError
 
 PERSON = {"email": "ada@example.com", "password": "a passphrase of my own"}
@@ -48,7 +51,11 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def container(settings: Settings) -> Container:
     # With all that is there only if somebody asks for it.
-    everything = {"breach_url": "http://127.0.0.1:9/range/", "imported_hashes": True}
+    everything = {
+        "breach_url": "http://127.0.0.1:9/range/",
+        "imported_hashes": True,
+        "redis_url": SecretStr("redis://127.0.0.1:9/0"),
+    }
     return build_container(settings.model_copy(update=everything))
 
 
@@ -275,3 +282,21 @@ async def test_proofs_are_taken_only_where_the_setting_says_so(
     container.settings.override(settings)
     assert (await container.check_proof().nonce() is not None) is takes_proofs
     assert container.http_options().dpop is takes_proofs
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+async def test_a_service_records_the_lifetime_of_its_tokens_before_the_first_request(
+    tmp_path: Path, mounted: bool
+) -> None:
+    settings = cheap_settings(tmp_path / "data", access_ttl=7200)
+    app = FastAPI()
+    if mounted:
+        mount(app, settings)
+    else:
+        app = create_app(settings)
+    await migrate(settings.used_database_url)
+    database = Database(settings.used_database_url)
+    async with app.router.lifespan_context(app):
+        rows = await database.fetch(select(deployment.c.longest_access_ttl), {})
+    assert list(rows) == [(7200,)]
+    await database.dispose()

@@ -28,6 +28,7 @@ from keyturn.adapters.pyjwt.followed_keys import FollowedKeys
 from keyturn.adapters.pyjwt.key_ring import SigningAlgorithm
 from keyturn.adapters.pyjwt.proofs import PyJwtProofChecker
 from keyturn.adapters.sqlalchemy.database import Database
+from keyturn.adapters.sqlalchemy.deployment import SqlDeploymentRecord
 from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
 from keyturn.adapters.sqlalchemy.mails import SqlMailQueue
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
@@ -55,6 +56,7 @@ from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
 from keyturn.use_cases.change_user import ChangeUser
 from keyturn.use_cases.check_proof import CheckProof
+from keyturn.use_cases.compare_feeds import CompareFeeds
 from keyturn.use_cases.confirm_email import ConfirmEmail
 from keyturn.use_cases.current_password import CurrentPassword
 from keyturn.use_cases.define_role import DefineRole
@@ -79,6 +81,7 @@ from keyturn.use_cases.load_user import LoadUser
 from keyturn.use_cases.login_user import LoginUser
 from keyturn.use_cases.new_password import NewPasswordRules
 from keyturn.use_cases.purge_expired import PurgeExpired
+from keyturn.use_cases.record_deployment import RecordDeployment
 from keyturn.use_cases.register_user import RegisterUser
 from keyturn.use_cases.request_email_change import RequestEmailChange
 from keyturn.use_cases.request_email_verification import RequestEmailVerification
@@ -106,15 +109,20 @@ def _this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
 
 
-def _followed_list(redis_url: SecretStr | None, database: Database, clock: Clock) -> RevocationList:
+def _followed_list(settings: Settings, database: Database, clock: Clock) -> RevocationList:
     """Return where revocations are followed: the database itself, or Redis before it."""
     stored = SqlRevocationList(database)
-    if redis_url is None:
+    if settings.redis_url is None:
         return stored
     # Not loaded where there is no Redis.
     from keyturn.adapters.redis.revocations import RedisRevocationList  # noqa: PLC0415
 
-    return RedisRevocationList(redis_url.get_secret_value(), stored, clock)
+    return RedisRevocationList(
+        settings.redis_url.get_secret_value(),
+        stored,
+        clock,
+        max_staleness=settings.revocation_max_staleness,
+    )
 
 
 def _feed(redis_url: SecretStr | None, followed: RevocationList) -> RevocationFeed | None:
@@ -237,9 +245,9 @@ class Container(containers.DeclarativeContainer):
         settings.provided.used_database_url,
         pool_size=settings.provided.database_pool_size,
     )
-    revocation_list = providers.Singleton(
-        _followed_list, settings.provided.redis_url, database, clock
-    )
+    revocation_list = providers.Singleton(_followed_list, settings, database, clock)
+    revocation_feed = providers.Callable(_feed, settings.provided.redis_url, revocation_list)
+    deployment_record = providers.Singleton(SqlDeploymentRecord, database)
     revocations = providers.Singleton(
         RevocationReplica,
         revocation_list,
@@ -259,7 +267,7 @@ class Container(containers.DeclarativeContainer):
         _units_of_work,
         database,
         revocations.provided.apply,
-        providers.Callable(_feed, settings.provided.redis_url, revocation_list),
+        revocation_feed,
         metrics.provided.count_event,
     )
     unit_of_work = providers.Callable(_made_by, units_of_work)
@@ -310,7 +318,12 @@ class Container(containers.DeclarativeContainer):
         service_name=settings.provided.service_name,
     )
     tokens = providers.Singleton(
-        TokenIssuer, codec, ids, session_policy, settings.provided.token_claims
+        TokenIssuer,
+        codec,
+        ids,
+        session_policy,
+        settings.provided.token_claims,
+        deployment_record,
     )
     current_password = providers.Singleton(
         CurrentPassword,
@@ -351,12 +364,8 @@ class Container(containers.DeclarativeContainer):
         ),
         metrics.provided.count_refresh,
     )
-    revoke_family = providers.Singleton(
-        RevokeFamily, unit_of_work.provider, codec, clock, ids, session_policy
-    )
-    revoke_all_families = providers.Singleton(
-        RevokeAllFamilies, unit_of_work.provider, clock, ids, session_policy
-    )
+    revoke_family = providers.Singleton(RevokeFamily, unit_of_work.provider, codec, clock, ids)
+    revoke_all_families = providers.Singleton(RevokeAllFamilies, unit_of_work.provider, clock, ids)
     authenticate_access = providers.Singleton(
         AuthenticateAccess,
         codec,
@@ -377,10 +386,9 @@ class Container(containers.DeclarativeContainer):
         new_password_rules,
         clock,
         ids,
-        session_policy,
     )
     list_sessions = providers.Singleton(ListSessions, unit_of_work.provider, clock)
-    end_session = providers.Singleton(EndSession, unit_of_work.provider, clock, ids, session_policy)
+    end_session = providers.Singleton(EndSession, unit_of_work.provider, clock, ids)
 
     estimate_strength = providers.Singleton(
         EstimateStrength, strength_estimator, new_password_rules, password_policy, throttle
@@ -404,7 +412,6 @@ class Container(containers.DeclarativeContainer):
         new_password_rules,
         clock,
         ids,
-        session_policy,
         throttle,
     )
     deliver_mail = providers.Singleton(
@@ -425,13 +432,10 @@ class Container(containers.DeclarativeContainer):
         unit_of_work.provider,
         clock,
         ids,
-        session_policy,
         settings.provided.deletion_grace,
     )
-    erase_user = providers.Singleton(EraseUser, unit_of_work.provider, clock, ids, session_policy)
-    erase_due_users = providers.Singleton(
-        EraseDueUsers, unit_of_work.provider, clock, ids, session_policy
-    )
+    erase_user = providers.Singleton(EraseUser, unit_of_work.provider, clock, ids)
+    erase_due_users = providers.Singleton(EraseDueUsers, unit_of_work.provider, clock, ids)
 
     # OAuth clients.
     authenticate_client = providers.Singleton(AuthenticateClient, clients)
@@ -453,13 +457,11 @@ class Container(containers.DeclarativeContainer):
     import_user = providers.Singleton(ImportUser, unit_of_work.provider, hasher, clock, ids)
     list_users = providers.Singleton(ListUsers, unit_of_work.provider)
     get_user = providers.Singleton(GetUser, unit_of_work.provider)
-    change_user = providers.Singleton(ChangeUser, unit_of_work.provider, clock, ids, session_policy)
-    assign_roles = providers.Singleton(
-        AssignRoles, unit_of_work.provider, clock, ids, session_policy
-    )
+    change_user = providers.Singleton(ChangeUser, unit_of_work.provider, clock, ids)
+    assign_roles = providers.Singleton(AssignRoles, unit_of_work.provider, clock, ids)
     list_roles = providers.Singleton(ListRoles, unit_of_work.provider)
-    define_role = providers.Singleton(DefineRole, unit_of_work.provider, clock, ids, session_policy)
-    delete_role = providers.Singleton(DeleteRole, unit_of_work.provider, clock, ids, session_policy)
+    define_role = providers.Singleton(DefineRole, unit_of_work.provider, clock, ids)
+    delete_role = providers.Singleton(DeleteRole, unit_of_work.provider, clock, ids)
     list_audit_events = providers.Singleton(ListAuditEvents, unit_of_work.provider)
     purge_expired = providers.Singleton(
         PurgeExpired,
@@ -468,6 +470,12 @@ class Container(containers.DeclarativeContainer):
         settings.provided.sessions_kept,
         settings.provided.audit_kept,
     )
+
+    # What the processes of a deployment know of each other.
+    record_deployment = providers.Singleton(
+        RecordDeployment, deployment_record, session_policy, revocation_feed
+    )
+    compare_feeds = providers.Singleton(CompareFeeds, deployment_record, revocation_feed)
 
     # What time asks for.
     follow_revocations = providers.Singleton(

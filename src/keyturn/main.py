@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from keyturn.container import Container
+    from keyturn.delivery.background.repetition import Repetition
 
 T = TypeVar("T")
 
@@ -67,8 +68,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         try:
             # Before the first request, so that a good token is good at once. Where the store does
             # not answer, tokens are answered with a 503 until it does.
+            recording = _recording(container)
+            await recording.once()
             await container.follow_revocations().once()
-            async with _in_the_background(*_tasks(settings, container)):
+            async with _in_the_background(recording.forever, *_tasks(settings, container)):
                 yield
         finally:
             container.metrics().close()
@@ -196,7 +199,11 @@ class CommandLineOperations(Operations):
             return asyncio.run(_migrate(settings, revision))
 
     def administer(
-        self, work: Callable[[Administration], Awaitable[T]], *, makes_database: bool = False
+        self,
+        work: Callable[[Administration], Awaitable[T]],
+        *,
+        makes_database: bool = False,
+        only_reads: bool = False,
     ) -> T:
         """Return what comes of work with the use-cases; the embedded database is migrated first."""
         with _refusing():
@@ -204,7 +211,7 @@ class CommandLineOperations(Operations):
             database = settings.embedded_database
             if settings.database_url is None and not (makes_database or database.exists()):
                 raise Refusal(f"{database}: there is no such database; run keyturn migrate")
-            return asyncio.run(_administer(settings, work))
+            return asyncio.run(_administer(settings, work, only_reads=only_reads))
 
     def add_client(
         self, client_id: str, *, public: bool, introspects: bool, reads_revocations: bool
@@ -316,13 +323,36 @@ async def _prepare(settings: Settings, *, migrates: bool) -> None:
         await container.database().dispose()
 
 
-async def _administer(settings: Settings, work: Callable[[Administration], Awaitable[T]]) -> T:
+async def _administer(
+    settings: Settings, work: Callable[[Administration], Awaitable[T]], *, only_reads: bool
+) -> T:
     await _prepare(settings, migrates=False)
     container = build_container(settings)
     try:
+        if not only_reads:
+            await _require_feed_of_service(container)
         return await work(container.administration())
     finally:
         await _close(container)
+
+
+async def _require_feed_of_service(container: Container) -> None:
+    from keyturn.use_cases.compare_feeds import FeedComparison
+
+    match await container.compare_feeds().execute():
+        case FeedComparison.MISSING:
+            raise Refusal(
+                "KEYTURN_REDIS_URL: not set, but the service follows revocations in Redis; "
+                "set it to the value that the service has"
+            )
+        case FeedComparison.DIFFERENT:
+            raise Refusal(
+                "KEYTURN_REDIS_URL: not the Redis in which the service follows revocations; set it "
+                "to the value that the service has, or, if Redis has just lost its data, try again "
+                "in 10 seconds"
+            )
+        case FeedComparison.SAME:
+            return
 
 
 async def _close(container: Container) -> None:
@@ -365,6 +395,18 @@ def _tasks(settings: Settings, container: Container) -> Iterator[Callable[[], Aw
     if settings.metrics and SHARED_FOLDER_VARIABLE in os.environ:
         reading = container.metrics().read_gauges
         yield Repetition("telling figures", reading, pause=second, timeout=second).forever
+
+
+def _recording(container: Container) -> Repetition:
+    """Return what records this process in the store, at the start and regularly afterwards."""
+    from keyturn.delivery.background.repetition import Repetition
+
+    return Repetition(
+        "recording the lifetime of access tokens and the revocation feed",
+        container.record_deployment().execute,
+        pause=timedelta(seconds=10),
+        timeout=timedelta(seconds=5),
+    )
 
 
 @asynccontextmanager

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     access_ttl: Duration = Field(
         default=timedelta(minutes=15),
         ge=timedelta(seconds=1),
-        description="how long an access token lives",
+        description="how long an access token lives; revocations are kept for the longest ever set",
     )
     refresh_idle_ttl: Duration = Field(
         default=timedelta(days=7),
@@ -301,8 +301,8 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         default=None,
-        description="redis://:password@host:port/0 to follow revocations there; "
-        "unset, in the database",
+        description="redis://:password@host:port/0 to follow revocations there, the same for "
+        "every process and the command line; unset, in the database",
     )
     sessions_kept: Duration = Field(
         default=timedelta(days=30),

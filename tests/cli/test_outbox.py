@@ -35,7 +35,9 @@ class MemoryOperations:
     def __init__(self, keyturn: InMemoryKeyturn) -> None:
         self._keyturn = keyturn
 
-    def administer(self, work: Callable[[Administration], Awaitable[T]]) -> T:
+    def administer(
+        self, work: Callable[[Administration], Awaitable[T]], *, only_reads: bool = False
+    ) -> T:
         offered = SimpleNamespace(
             list_mails=self._keyturn.list_mails, retry_mail=self._keyturn.retry_mail
         )

@@ -14,7 +14,7 @@ from keyturn.domain.errors import (
     RevocationsUnknown,
     StoreUnavailable,
 )
-from keyturn.domain.policies import SessionPolicy
+from keyturn.domain.policies import SessionPolicy, revoked_until
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, UserStatus
 from keyturn.ports.revocations import RevocationPage
@@ -204,7 +204,7 @@ async def test_an_entry_is_dropped_when_every_token_it_kills_has_expired(
     await keyturn.register()
     tokens = await keyturn.login()
     await keyturn.logout(tokens.refresh_token)
-    gone = keyturn.session_policy.tokens_expired_by(keyturn.clock.now())
+    gone = revoked_until(keyturn.clock.now(), keyturn.session_policy.access_ttl)
     keyturn.clock.set(gone - timedelta(seconds=1))
     await keyturn.revocations.follow()
     assert len(keyturn.revocations) == 1

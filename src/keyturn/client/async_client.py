@@ -9,8 +9,10 @@ from typing import Self
 import httpx
 
 from keyturn.adapters.system.clock import SystemClock
+from keyturn.bounded_bodies import UNCOMPRESSED, UnacceptableBody, read_bounded
 from keyturn.client.errors import ClientError, NotLoggedIn, ServiceUnavailable, SessionEnded
 from keyturn.client.exchange import (
+    LARGEST_ANSWER,
     LOGIN_PATH,
     LOGIN_TIMEOUT,
     LOGOUT_PATH,
@@ -201,7 +203,15 @@ class AsyncKeyturnClient:
 
     async def _post(self, path: str, body: dict[str, str], *, within: timedelta) -> httpx.Response:
         try:
-            return await self._http.post(path, json=body, timeout=within.total_seconds())
+            async with self._http.stream(
+                "POST", path, json=body, headers=UNCOMPRESSED, timeout=within.total_seconds()
+            ) as answer:
+                try:
+                    content = await read_bounded(answer, LARGEST_ANSWER)
+                except UnacceptableBody:
+                    # The status alone counts: a success without tokens is an unexpected answer.
+                    content = b""
+                return httpx.Response(answer.status_code, content=content)
         except httpx.TransportError:
             # Raised out here, the error does not hold the request, whose body is a secret.
             pass

@@ -28,6 +28,9 @@ REFRESH_TIMEOUT = timedelta(seconds=3)
 REST_AFTER_FAILURE = timedelta(seconds=5)
 """How long nobody tries to refresh when it could not be done."""
 
+LARGEST_ANSWER = 64 * 1024
+"""Bytes of the longest answer that is read: two tokens of 8 KiB and some names."""
+
 _FIRST_PAUSE = timedelta(milliseconds=100)
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})

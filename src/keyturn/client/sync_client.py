@@ -10,8 +10,10 @@ from typing import Self
 import httpx
 
 from keyturn.adapters.system.clock import SystemClock
+from keyturn.bounded_bodies import UNCOMPRESSED, UnacceptableBody, read_bounded_sync
 from keyturn.client.errors import ClientError, NotLoggedIn, ServiceUnavailable, SessionEnded
 from keyturn.client.exchange import (
+    LARGEST_ANSWER,
     LOGIN_PATH,
     LOGIN_TIMEOUT,
     LOGOUT_PATH,
@@ -187,7 +189,15 @@ class KeyturnClient:
 
     def _post(self, path: str, body: dict[str, str], *, within: timedelta) -> httpx.Response:
         try:
-            return self._http.post(path, json=body, timeout=within.total_seconds())
+            with self._http.stream(
+                "POST", path, json=body, headers=UNCOMPRESSED, timeout=within.total_seconds()
+            ) as answer:
+                try:
+                    content = read_bounded_sync(answer, LARGEST_ANSWER)
+                except UnacceptableBody:
+                    # The status alone counts: a success without tokens is an unexpected answer.
+                    content = b""
+                return httpx.Response(answer.status_code, content=content)
         except httpx.TransportError:
             # Raised out here, the error does not hold the request, whose body is a secret.
             pass

@@ -23,6 +23,18 @@ _BETWEEN_WORDS = re.compile(r"[\s.+_@-]+")
 _AROUND_A_WORD = string.digits + string.punctuation + string.whitespace
 
 
+def revoked_until(revoked_at: datetime, longest_access_ttl: timedelta) -> datetime:
+    """Return when a revocation entry of a session or a user may expire.
+
+    Every access token that any worker has issued until `revoked_at` has expired by then.
+
+    Args:
+        revoked_at: the moment of the revocation, aware UTC.
+        longest_access_ttl: the longest lifetime that any process ever gave to access tokens.
+    """
+    return revoked_at + longest_access_ttl + MAX_CLOCK_SKEW
+
+
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
     """How long tokens and sessions live.
@@ -61,10 +73,6 @@ class SessionPolicy:
     def longest_token_life(self) -> timedelta:
         """After this, whatever any worker has signed has expired, refresh tokens too."""
         return self.absolute_ttl + MAX_CLOCK_SKEW
-
-    def tokens_expired_by(self, now: datetime) -> datetime:
-        """Return when every access token that any worker has issued until `now` has expired."""
-        return now + self.access_ttl + MAX_CLOCK_SKEW
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,9 @@ The contract that every adapter keeps, and `keyturn.testing` checks:
 - **A committed revocation is known here at once.** Before `commit` returns, the callback that the
   adapter was made with is handed every revocation of the commit; other processes read it from the
   `RevocationList`.
+- **A revocation outlives the tokens that it revokes.** The store, not the caller, decides when an
+  entry expires; see `RevocationWriter`. The callback, the list and the feed all get the entry as it
+  is stored.
 - **Times** come back as aware UTC with microseconds.
 - **A store that does not answer** is `StoreUnavailable`, from any method. After a failed commit it
   may be unknown whether the commit was applied; all use-cases can be repeated safely.
@@ -29,7 +32,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from keyturn.domain.events import AuditEvent, AuditEventType
-from keyturn.domain.ids import EventId, FamilyId, UserId
+from keyturn.domain.ids import EventId, FamilyId, TokenId, UserId
 from keyturn.domain.mail import QueuedMail
 from keyturn.domain.one_time_token import OneTimeToken
 from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
@@ -127,11 +130,11 @@ class UserRepository(Protocol):
         """
 
     @abstractmethod
-    def raise_epochs(self, role: str, at: datetime, revoked_until: datetime) -> None:
+    def raise_epochs(self, role: str, at: datetime) -> None:
         """Stage the death of the access tokens of everybody who holds the role at the commit.
 
         Raises each one's epoch and version by one, sets `updated_at`, and adds a revocation of
-        the user up to the new epoch that expires at `revoked_until`.
+        the user up to the new epoch, as `RevocationWriter.add_user` does.
         """
 
 
@@ -239,11 +242,44 @@ class Outbox(Protocol):
 
 
 class RevocationWriter(Protocol):
-    """The revocations that a unit of work adds."""
+    """The revocation entries that a unit of work adds.
+
+    Every entry is durable with the commit. The same entry twice is no error.
+
+    An entry of a session or a user must expire no earlier than at the moment of the revocation plus
+    the longest access token lifetime that is recorded in the store (`DeploymentRecord`) plus
+    `MAX_CLOCK_SKEW`: see `revoked_until`. The store computes this inside the transaction of the
+    commit. A longer lifetime that is recorded at the same time is either part of the sum, or its
+    recording returns only after this commit: then no token of that lifetime was issued before.
+    """
 
     @abstractmethod
-    def add(self, revocation: Revocation) -> None:
-        """Stage an entry, durable with the commit. The same entry twice is no error."""
+    def add_token(self, token_id: TokenId, expires_at: datetime) -> None:
+        """Stage the entry that kills one access token.
+
+        Args:
+            token_id: the `jti` of the token.
+            expires_at: the `exp` of the token, aware UTC. The entry expires `MAX_CLOCK_SKEW` later.
+        """
+
+    @abstractmethod
+    def add_session(self, family_id: FamilyId, at: datetime) -> None:
+        """Stage the entry that kills every access token of a session.
+
+        Args:
+            family_id: the session.
+            at: the moment of the revocation, aware UTC.
+        """
+
+    @abstractmethod
+    def add_user(self, user_id: UserId, epoch: int, at: datetime) -> None:
+        """Stage the entry that kills a user's access tokens of every epoch below `epoch`.
+
+        Args:
+            user_id: the user.
+            epoch: the lowest epoch whose tokens stay good.
+            at: the moment of the revocation, aware UTC.
+        """
 
 
 class AuditTrail(Protocol):

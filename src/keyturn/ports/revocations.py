@@ -66,3 +66,27 @@ class RevocationFeed(Protocol):
 
         When the feed does not answer, it goes on trying by itself: this never fails.
         """
+
+    @abstractmethod
+    async def get_id(self) -> str | None:
+        """Return the identity of the feed, None where it has none (any more).
+
+        The identity is random and kept in the feed itself. Two processes use the same feed if and
+        only if they read the same identity.
+
+        Raises:
+            StoreUnavailable: the feed does not answer.
+        """
+
+    @abstractmethod
+    async def ensure_id(self, known: str | None) -> str:
+        """Return the identity of the feed, having given it one where it had none.
+
+        Of any number of concurrent calls all return the same identity.
+
+        Args:
+            known: the identity that a feed without one gets, None for a new random one.
+
+        Raises:
+            StoreUnavailable: the feed does not answer.
+        """

@@ -47,8 +47,9 @@ class AccessTokenReader(Protocol):
 
         Raises:
             InvalidAccessToken: not signed by a known key with that key's algorithm, another kind,
-                issuer or audience, a claim missing or mistyped, issued more than
-                `MAX_CLOCK_SKEW` after `now`, or expired at `now` (`now >= expires_at`).
+                issuer or audience, a claim missing or mistyped, issued or not valid until
+                (RFC 7519 §4.1.5) more than `MAX_CLOCK_SKEW` after `now`, or expired at `now`
+                (`now >= expires_at`).
         """
 
 

@@ -7,13 +7,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-import pytest
-
 from keyturn.domain.errors import EmailTaken, LastAdministrator, StaleUser
 from keyturn.domain.user import ADMIN_ROLE, BUILT_IN_ROLES, USER_ROLE, Role, User, UserStatus
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory, UserFilter
 from keyturn.testing.builders import make_family, make_user
-from keyturn.testing.steps import HOUR, NOW, RACERS, ROGUE, add, commit, list_users
+from keyturn.testing.extra import pytest
+from keyturn.testing.steps import NOW, RACERS, ROGUE, add, commit, list_users
 
 EDITOR = Role("editor", frozenset({"posts:delete", "posts:write"}))
 ADMINS = frozenset({USER_ROLE, ADMIN_ROLE})
@@ -278,9 +277,7 @@ class AdministrationContract:
         ]
         other = make_user(4)
         await add(unit_of_work, *admins, other)
-        await commit(
-            unit_of_work, lambda uow: uow.users.raise_epochs(ADMIN_ROLE.name, NOW, NOW + HOUR)
-        )
+        await commit(unit_of_work, lambda uow: uow.users.raise_epochs(ADMIN_ROLE.name, NOW))
         raised = [admin.logged_out_everywhere(NOW) for admin in admins]
         assert await list_users(unit_of_work) == [*raised, other]
 
@@ -293,7 +290,7 @@ class AdministrationContract:
         demoted = former.with_roles(frozenset({USER_ROLE}), NOW)
         promoted = newer.with_roles(ADMINS, NOW)
         async with unit_of_work() as uow:
-            uow.users.raise_epochs(ADMIN_ROLE.name, NOW, NOW + HOUR)
+            uow.users.raise_epochs(ADMIN_ROLE.name, NOW)
             async with unit_of_work() as other:
                 other.users.save(demoted)
                 other.users.save(promoted)
@@ -307,9 +304,7 @@ class AdministrationContract:
         """Saving it would take the role's end back."""
         user = make_user()
         await add(unit_of_work, user)
-        await commit(
-            unit_of_work, lambda uow: uow.users.raise_epochs(USER_ROLE.name, NOW, NOW + HOUR)
-        )
+        await commit(unit_of_work, lambda uow: uow.users.raise_epochs(USER_ROLE.name, NOW))
         with pytest.raises(StaleUser):
             await commit(unit_of_work, lambda uow: uow.users.save(user.logged_out_elsewhere()))
 
@@ -324,7 +319,7 @@ class AdministrationContract:
             return lambda uow: uow.users.save(user.with_roles(ADMINS, NOW))
 
         def raise_all(uow: UnitOfWork) -> None:
-            uow.users.raise_epochs(USER_ROLE.name, NOW, NOW + HOUR)
+            uow.users.raise_epochs(USER_ROLE.name, NOW)
 
         outcomes = await asyncio.gather(
             *(commit(unit_of_work, stage) for user in users for stage in (save(user), raise_all)),

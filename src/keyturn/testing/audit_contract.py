@@ -6,13 +6,12 @@ Used like `keyturn.testing.persistence_contract`, with the same fixture.
 from collections.abc import Callable
 from uuid import UUID
 
-import pytest
-
 from keyturn.domain.errors import StaleUser
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import EventId, FamilyId, UserId
 from keyturn.ports.persistence import AuditFilter, UnitOfWork, UnitOfWorkFactory
 from keyturn.testing.builders import make_event, make_user
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import HOUR, NOW, ROGUE, commit
 
 ADA = UserId(UUID(int=1))

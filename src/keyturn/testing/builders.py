@@ -126,14 +126,14 @@ def make_token_id(number: int) -> TokenId:
 
 
 def make_revocation(number: int = 1, *, expires_at: datetime | None = None) -> Revocation:
-    """Return the end of a session's access tokens.
+    """Return the entry of one access token, whose expiry does not depend on any store.
 
     Args:
-        number: tells entries of one test apart: it makes the session's id.
+        number: tells entries of one test apart: it makes the token's id.
         expires_at: a quarter of an hour after the start of the clock if there is none.
     """
-    return Revocation.of_session(
-        FamilyId(_numbered(0xB, number)), expires_at or START + timedelta(minutes=15)
+    return Revocation.of_token(
+        TokenId(_numbered(0xB, number)), expires_at or START + timedelta(minutes=15)
     )
 
 

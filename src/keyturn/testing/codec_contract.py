@@ -18,14 +18,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import pytest
-
 from keyturn.domain.claims import AccessClaims, RefreshClaims
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
 from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
 from keyturn.ports.tokens import TokenCodec
+from keyturn.testing.extra import pytest
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.define_role import DefineRoleCommand
 from keyturn.use_cases.register_user import RegisterUserCommand

@@ -6,8 +6,6 @@ A part of `keyturn.testing.accounts_contract`, with the same fixtures.
 import asyncio
 from dataclasses import replace
 
-import pytest
-
 from keyturn.domain.errors import LastAdministrator, StaleFamily, StaleUser
 from keyturn.domain.events import AuditEventType, Origin
 from keyturn.domain.mail import MailKind
@@ -22,6 +20,7 @@ from keyturn.testing.builders import (
     make_user,
     rotate,
 )
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import (
     HOUR,
     NOW,

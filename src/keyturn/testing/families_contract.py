@@ -8,8 +8,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import pytest
-
 from keyturn.domain.errors import StaleFamily, StaleUser
 from keyturn.domain.events import Origin
 from keyturn.domain.ids import FamilyId, UserId
@@ -18,6 +16,7 @@ from keyturn.domain.user import BUILT_IN_ROLES, USER_ROLE, User
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.testing.builders import make_family, make_token_id, make_user, rotate
 from keyturn.testing.doubles import START
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import (
     HOUR,
     NOBODY,

@@ -16,10 +16,9 @@ class TestMyHasher(PasswordHasherContract):
 
 import asyncio
 
-import pytest
-
 from keyturn.domain.secret import Secret
 from keyturn.ports.passwords import PasswordHasher
+from keyturn.testing.extra import pytest
 
 PASSWORD = Secret("correct horse battery staple")
 

@@ -7,8 +7,6 @@ Subclass it and give four fixtures on one empty store: `unit_of_work`, `revocati
 import asyncio
 from datetime import timedelta
 
-import pytest
-
 from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
 from keyturn.domain.revocation import Revocation
 from keyturn.ports.mail import MailQueue
@@ -28,7 +26,8 @@ from keyturn.testing.builders import (
     make_revocation,
     make_user,
 )
-from keyturn.testing.steps import HOUR, NOW, RACERS, TICK, commit
+from keyturn.testing.extra import pytest
+from keyturn.testing.steps import HOUR, NOW, RACERS, TICK, commit, stage_revocation
 
 TASK = "purge"
 
@@ -98,7 +97,7 @@ class HousekeepingContract:
 
         def stage(uow: UnitOfWork) -> None:
             for entry in (good, expiring, expired):
-                uow.revocations.add(entry)
+                stage_revocation(uow, entry)
 
         await commit(unit_of_work, stage)
         purged = await housekeeping.purge(ended_before=NOW, now=NOW, events_before=NOW, batch=10)
@@ -193,7 +192,7 @@ class HousekeepingContract:
             for number in range(7):
                 uow.families.add(make_family(user, number))
             for number in range(5):
-                uow.revocations.add(make_revocation(number))
+                stage_revocation(uow, make_revocation(number))
             for number in range(4):
                 uow.audit.add(make_event(number))
                 uow.one_time_tokens.add(make_one_time_token(user, number))
@@ -272,7 +271,7 @@ class HousekeepingContract:
 
 
 async def _revoke(unit_of_work: UnitOfWorkFactory, entry: Revocation) -> None:
-    await commit(unit_of_work, lambda uow: uow.revocations.add(entry))
+    await commit(unit_of_work, lambda uow: stage_revocation(uow, entry))
 
 
 async def _stored(

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from keyturn.adapters.memory.clients import MemoryClients
+from keyturn.adapters.memory.deployment import MemoryDeploymentRecord
 from keyturn.adapters.memory.housekeeping import MemoryHousekeeping
 from keyturn.adapters.memory.mailer import MemoryMailer
 from keyturn.adapters.memory.mails import MemoryMailQueue
@@ -19,6 +20,7 @@ from keyturn.domain.policies import ClaimsPolicy, PasswordPolicy, SessionPolicy
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import User, UserStatus
 from keyturn.ports.clients import Clients
+from keyturn.ports.deployment import DeploymentRecord
 from keyturn.ports.mail import Mailer, MailQueue
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
@@ -124,6 +126,7 @@ class InMemoryKeyturn:
         *,
         unit_of_work: UnitOfWorkFactory | None = None,
         revocations: RevocationList | None = None,
+        deployment: DeploymentRecord | None = None,
         ids: IdGenerator | None = None,
         hasher: PasswordHasher | None = None,
         codec: TokenCodec | None = None,
@@ -159,7 +162,13 @@ class InMemoryKeyturn:
         throttle = throttle or Unthrottled()
         blocklist = blocklist or FixedBlocklist()
         rules = NewPasswordRules(self.password_policy, blocklist)
-        tokens = TokenIssuer(self.codec, self.ids, self.session_policy, claims_policy)
+        self.deployment = deployment or MemoryDeploymentRecord(self.store)
+        # As a service does when it starts.
+        if deployment is None:
+            run(self.deployment.record_access_ttl(self.session_policy.access_ttl))
+        tokens = TokenIssuer(
+            self.codec, self.ids, self.session_policy, claims_policy, self.deployment
+        )
 
         current_password = CurrentPassword(
             self.unit_of_work,
@@ -195,10 +204,8 @@ class InMemoryKeyturn:
             self.session_policy,
             throttle,
         )
-        self.revoke_family = RevokeFamily(
-            self.unit_of_work, self.codec, self.clock, self.ids, self.session_policy
-        )
-        change = (self.unit_of_work, self.clock, self.ids, self.session_policy)
+        self.revoke_family = RevokeFamily(self.unit_of_work, self.codec, self.clock, self.ids)
+        change = (self.unit_of_work, self.clock, self.ids)
         self.revoke_all_families = RevokeAllFamilies(*change)
         self.end_session = EndSession(*change)
         self.change_user = ChangeUser(*change)
@@ -245,7 +252,6 @@ class InMemoryKeyturn:
             rules,
             self.clock,
             self.ids,
-            self.session_policy,
         )
 
         self.estimate_strength = EstimateStrength(
@@ -281,7 +287,6 @@ class InMemoryKeyturn:
             rules,
             self.clock,
             self.ids,
-            self.session_policy,
             throttle,
         )
         self.delete_account = DeleteAccount(*change, timedelta(days=14))

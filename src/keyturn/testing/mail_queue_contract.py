@@ -8,8 +8,6 @@ import asyncio
 from dataclasses import replace
 from datetime import datetime
 
-import pytest
-
 from keyturn.domain.errors import StaleUser
 from keyturn.domain.events import Origin
 from keyturn.domain.ids import MailId
@@ -17,6 +15,7 @@ from keyturn.domain.mail import MAX_ATTEMPTS_TO_SEND, MailKind, QueuedMail
 from keyturn.ports.mail import MailQueue
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.testing.builders import make_mail, make_user
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import HOUR, NOW, RACERS, ROGUE, TICK, commit
 
 UNTIL = NOW + HOUR

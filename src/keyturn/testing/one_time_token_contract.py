@@ -7,13 +7,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-import pytest
-
 from keyturn.domain.errors import StaleOneTimeToken, StaleUser
 from keyturn.domain.one_time_token import OneTimeToken, TokenPurpose
 from keyturn.domain.user import User
 from keyturn.ports.persistence import AuditFilter, UnitOfWork, UnitOfWorkFactory
 from keyturn.testing.builders import make_event, make_mail, make_one_time_token, make_user
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import HOUR, NOW, RACERS, ROGUE, TICK, commit, race
 
 

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import pytest
-
 from keyturn.domain.errors import EmailTaken, StaleUser
 from keyturn.domain.mail import MailKind
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, User
 from keyturn.ports.mail import MailQueue
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory, UserFilter
 from keyturn.testing.builders import make_event, make_family, make_mail, make_user
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import (
     HOUR,
     NOW,

@@ -6,13 +6,12 @@ A part of `keyturn.testing.persistence_contract`, with the same fixture.
 import asyncio
 from dataclasses import replace
 
-import pytest
-
 from keyturn.domain.errors import EmailTaken, StaleFamily
 from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.domain.user import ADMIN_ROLE
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.testing.builders import make_family, make_user, rotate
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import (
     NOW,
     RACERS,

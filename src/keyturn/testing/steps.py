@@ -7,9 +7,11 @@ from uuid import UUID
 
 from keyturn.domain.errors import KeyturnError
 from keyturn.domain.events import AuditEvent
-from keyturn.domain.ids import FamilyId, UserId
+from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.mail import QueuedMail
+from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.refresh_token_family import RefreshTokenFamily, RevokeReason
+from keyturn.domain.revocation import Revocation, RevocationKind
 from keyturn.domain.user import User
 from keyturn.ports.mail import MailQueue
 from keyturn.ports.persistence import AuditFilter, UnitOfWork, UnitOfWorkFactory, UserFilter
@@ -37,6 +39,17 @@ async def commit(unit_of_work: UnitOfWorkFactory, stage: Stage) -> None:
     async with unit_of_work() as uow:
         stage(uow)
         await uow.commit()
+
+
+def stage_revocation(uow: UnitOfWork, entry: Revocation) -> None:
+    """Stage an entry of `make_revocation`, so that it is stored as it is.
+
+    Raises:
+        ValueError: it is an entry of a session or a user, whose expiry the store decides.
+    """
+    if entry.kind is not RevocationKind.TOKEN:
+        raise ValueError("the store decides when an entry of a session or a user expires")
+    uow.revocations.add_token(TokenId(entry.subject), entry.expires_at - MAX_CLOCK_SKEW)
 
 
 async def race(loss: type[KeyturnError], rivals: list[Coroutine[object, object, None]]) -> int:

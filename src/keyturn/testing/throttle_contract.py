@@ -17,10 +17,9 @@ class TestMyThrottle(ThrottleContract):
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import pytest
-
 from keyturn.domain.errors import TooManyAttempts
 from keyturn.ports.throttling import Throttle, ThrottledAction
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import RACERS, ROGUE
 
 PER_SOURCE = 6

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import pytest
-
 from keyturn.domain.errors import EmailTaken, InvalidEmail, RoleNotFound, StaleUser
 from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.domain.user import ADMIN_ROLE, BUILT_IN_ROLES, USER_ROLE, Role, User, UserStatus
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.testing.builders import make_family, make_user
+from keyturn.testing.extra import pytest
 from keyturn.testing.steps import (
     HOUR,
     NOBODY,

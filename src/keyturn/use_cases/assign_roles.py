@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from keyturn.domain.errors import Contention, RoleNotFound, StaleUser, UserNotFound
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import UserId
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.principal import Principal
-from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import ADMIN_ROLE, User
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
@@ -33,12 +31,10 @@ class AssignRoles:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
-        policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
-        self._policy = policy
 
     async def execute(self, command: AssignRolesCommand) -> User:
         """Assign the roles and return the user as it now is.
@@ -75,9 +71,7 @@ class AssignRoles:
                     return user
                 changed = user.with_roles(roles, now)
                 uow.users.save(changed)
-                uow.revocations.add(
-                    Revocation.of_user(user.id, changed.epoch, self._policy.tokens_expired_by(now))
-                )
+                uow.revocations.add_user(user.id, changed.epoch, now)
                 if ADMIN_ROLE.name in user.role_names - changed.role_names:
                     uow.users.require_holder(ADMIN_ROLE.name)
                 uow.audit.add(

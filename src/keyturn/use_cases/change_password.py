@@ -6,9 +6,7 @@ from keyturn.domain.errors import Contention, InvalidAccessToken, StaleUser
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.mail import MailKind, QueuedMail
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import RevokeReason
-from keyturn.domain.revocation import Revocation
 from keyturn.domain.secret import Secret
 from keyturn.ports.passwords import PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
@@ -40,7 +38,6 @@ class ChangePassword:
         rules: NewPasswordRules,
         clock: Clock,
         ids: IdGenerator,
-        session_policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._hasher = hasher
@@ -48,7 +45,6 @@ class ChangePassword:
         self._rules = rules
         self._clock = clock
         self._ids = ids
-        self._session_policy = session_policy
 
     async def execute(self, command: ChangePasswordCommand) -> None:
         """Change the password; the session it comes from stays, its access tokens do not.
@@ -82,11 +78,7 @@ class ChangePassword:
                 uow.families.revoke_all(
                     user.id, now, RevokeReason.PASSWORD_CHANGED, keep=command.session_id
                 )
-                uow.revocations.add(
-                    Revocation.of_user(
-                        user.id, changed.epoch, self._session_policy.tokens_expired_by(now)
-                    )
-                )
+                uow.revocations.add_user(user.id, changed.epoch, now)
                 uow.outbox.add(
                     QueuedMail.about(
                         self._ids.mail_id(), MailKind.PASSWORD_CHANGED, user, now, command.origin

@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from keyturn.domain.errors import Contention, StaleUser, UserNotFound
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import UserId
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import RevokeReason
-from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import ADMIN_ROLE, User, UserStatus
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
@@ -42,12 +40,10 @@ class ChangeUser:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
-        policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
-        self._policy = policy
 
     async def execute(self, command: ChangeUserCommand) -> User:
         """Change the user and return it as it now is.
@@ -86,9 +82,7 @@ class ChangeUser:
         uow.users.save(changed)
         if AuditEventType.USER_DISABLED in events:
             uow.families.revoke_all(user.id, now, RevokeReason.USER_DISABLED)
-            uow.revocations.add(
-                Revocation.of_user(user.id, changed.epoch, self._policy.tokens_expired_by(now))
-            )
+            uow.revocations.add_user(user.id, changed.epoch, now)
             if ADMIN_ROLE.name in user.role_names:
                 uow.users.require_holder(ADMIN_ROLE.name)
         for event in events:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from keyturn.domain.errors import RoleProtected
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.principal import Principal
 from keyturn.domain.user import ADMIN_ROLE, Role
 from keyturn.ports.persistence import UnitOfWorkFactory
@@ -30,12 +29,10 @@ class DefineRole:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
-        policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
-        self._policy = policy
 
     async def execute(self, command: DefineRoleCommand) -> Role:
         """Define the role and return it.
@@ -61,7 +58,7 @@ class DefineRole:
                 raise RoleProtected("The role `admin` keeps every built-in permission.")
             uow.roles.put(role)
             if known:
-                uow.users.raise_epochs(role.name, now, self._policy.tokens_expired_by(now))
+                uow.users.raise_epochs(role.name, now)
             uow.audit.add(
                 AuditEvent(
                     self._ids.event_id(),

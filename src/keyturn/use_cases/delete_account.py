@@ -7,9 +7,7 @@ from keyturn.domain.errors import Contention, InvalidAccessToken, StaleUser
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.mail import MailKind, QueuedMail
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import RevokeReason
-from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import ADMIN_ROLE, User
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
@@ -33,14 +31,12 @@ class DeleteAccount:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
-        session_policy: SessionPolicy,
         grace: timedelta,
     ) -> None:
         """Leave a user `grace` to take it back by logging in."""
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
-        self._session_policy = session_policy
         self._grace = grace
 
     async def execute(self, command: DeleteAccountCommand) -> User:
@@ -68,9 +64,7 @@ class DeleteAccount:
         leaving = user.leaving(now, due=due)
         uow.users.save(leaving)
         uow.families.revoke_all(user.id, now, RevokeReason.ACCOUNT_DELETED)
-        uow.revocations.add(
-            Revocation.of_user(user.id, leaving.epoch, self._session_policy.tokens_expired_by(now))
-        )
+        uow.revocations.add_user(user.id, leaving.epoch, now)
         if ADMIN_ROLE.name in user.role_names:
             uow.users.require_holder(ADMIN_ROLE.name)
         uow.outbox.add(

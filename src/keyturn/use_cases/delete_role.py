@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 from keyturn.domain.errors import RoleNotFound, RoleProtected
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.principal import Principal
 from keyturn.domain.user import BUILT_IN_ROLES
 from keyturn.ports.persistence import UnitOfWorkFactory
@@ -29,12 +28,10 @@ class DeleteRole:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
-        policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
-        self._policy = policy
 
     async def execute(self, command: DeleteRoleCommand) -> None:
         """Delete the role.
@@ -52,7 +49,7 @@ class DeleteRole:
                 raise RoleProtected
             if not await uow.roles.get_many(frozenset({command.name})):
                 raise RoleNotFound
-            uow.users.raise_epochs(command.name, now, self._policy.tokens_expired_by(now))
+            uow.users.raise_epochs(command.name, now)
             uow.roles.delete(command.name)
             uow.audit.add(
                 AuditEvent(

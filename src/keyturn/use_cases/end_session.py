@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from keyturn.domain.errors import SessionNotFound
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId, UserId
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import RevokeReason
-from keyturn.domain.revocation import Revocation
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
 
@@ -34,12 +32,10 @@ class EndSession:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
-        policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
-        self._policy = policy
 
     async def execute(self, command: EndSessionCommand) -> None:
         """End the session and its access tokens; one that has ended already is no error.
@@ -58,9 +54,7 @@ class EndSession:
             if family.revoked_at is not None:
                 return
             uow.families.revoke(family.id, now, reason)
-            uow.revocations.add(
-                Revocation.of_session(family.id, self._policy.tokens_expired_by(now))
-            )
+            uow.revocations.add_session(family.id, now)
             uow.audit.add(
                 AuditEvent(
                     self._ids.event_id(),

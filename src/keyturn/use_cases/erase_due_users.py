@@ -2,7 +2,6 @@
 
 from keyturn.domain.errors import LastAdministrator, StaleUser
 from keyturn.domain.events import Origin
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.user import User
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
@@ -20,12 +19,10 @@ class EraseDueUsers:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
-        session_policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
-        self._session_policy = session_policy
 
     async def execute(self) -> int:
         """Erase them, one by one, and return how many.
@@ -49,7 +46,6 @@ class EraseDueUsers:
                 user,
                 self._clock.now(),
                 self._ids,
-                self._session_policy,
                 actor=None,
                 origin=Origin(),
             )

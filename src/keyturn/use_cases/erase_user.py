@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from keyturn.domain.errors import Contention, StaleUser, UserNotFound
 from keyturn.domain.events import Origin
 from keyturn.domain.ids import UserId
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.principal import Principal
 from keyturn.domain.user import ADMIN_ROLE
 from keyturn.ports.persistence import UnitOfWorkFactory
@@ -32,12 +31,10 @@ class EraseUser:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
-        session_policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
-        self._session_policy = session_policy
 
     async def execute(self, command: EraseUserCommand) -> None:
         """Erase the user, whose sessions and access tokens die.
@@ -66,7 +63,6 @@ class EraseUser:
                     user,
                     self._clock.now(),
                     self._ids,
-                    self._session_policy,
                     actor=command.actor,
                     origin=command.origin,
                 )

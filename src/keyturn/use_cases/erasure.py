@@ -4,9 +4,7 @@ from datetime import datetime
 
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.mail import MailKind, QueuedMail
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.principal import Principal
-from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import ADMIN_ROLE, User
 from keyturn.ports.persistence import UnitOfWork
 from keyturn.ports.system import IdGenerator
@@ -17,7 +15,6 @@ def stage_erasure(
     user: User,
     now: datetime,
     ids: IdGenerator,
-    session_policy: SessionPolicy,
     *,
     actor: Principal | None,
     origin: Origin,
@@ -31,9 +28,7 @@ def stage_erasure(
         origin: where the actor is.
     """
     uow.users.erase(user)
-    uow.revocations.add(
-        Revocation.of_user(user.id, user.epoch + 1, session_policy.tokens_expired_by(now))
-    )
+    uow.revocations.add_user(user.id, user.epoch + 1, now)
     if ADMIN_ROLE.name in user.role_names:
         uow.users.require_holder(ADMIN_ROLE.name)
     uow.outbox.add(

@@ -21,7 +21,6 @@ from keyturn.domain.refresh_token_family import (
     RevokeReason,
     families_to_evict,
 )
-from keyturn.domain.revocation import Revocation
 from keyturn.domain.scope import Scope, granted_scope
 from keyturn.domain.secret import Secret
 from keyturn.domain.source import source_of
@@ -110,6 +109,7 @@ class LoginUser:
             account=canonical_email(command.email),
         )
         password = self._password_policy.normalise(command.password)
+        await self._tokens.prepare()
         verified, verified_hash = False, None
         for _ in range(MAX_ATTEMPTS):
             # No unit of work stays open while a password is hashed: it would hold a connection.
@@ -245,9 +245,7 @@ class LoginUser:
                 )
             for evicted in families_to_evict(live, now, self._session_policy.max_sessions):
                 uow.families.revoke(evicted.id, now, RevokeReason.EVICTED)
-                uow.revocations.add(
-                    Revocation.of_session(evicted.id, self._session_policy.tokens_expired_by(now))
-                )
+                uow.revocations.add_session(evicted.id, now)
                 uow.audit.add(
                     AuditEvent(
                         self._ids.event_id(),

@@ -11,9 +11,7 @@ from keyturn.domain.errors import (
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.mail import MailKind, QueuedMail
 from keyturn.domain.one_time_token import TokenPurpose, digest_of
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import RevokeReason
-from keyturn.domain.revocation import Revocation
 from keyturn.domain.secret import Secret
 from keyturn.domain.source import source_of
 from keyturn.domain.user import User
@@ -44,7 +42,6 @@ class ResetPassword:
         rules: NewPasswordRules,
         clock: Clock,
         ids: IdGenerator,
-        session_policy: SessionPolicy,
         throttle: Throttle,
     ) -> None:
         self._unit_of_work = unit_of_work
@@ -52,7 +49,6 @@ class ResetPassword:
         self._rules = rules
         self._clock = clock
         self._ids = ids
-        self._session_policy = session_policy
         self._throttle = throttle
 
     async def execute(self, command: ResetPasswordCommand) -> None:
@@ -106,11 +102,7 @@ class ResetPassword:
             uow.one_time_tokens.redeem(digest_of(command.token))
             uow.users.save(changed)
             uow.families.revoke_all(user.id, now, RevokeReason.PASSWORD_CHANGED)
-            uow.revocations.add(
-                Revocation.of_user(
-                    user.id, changed.epoch, self._session_policy.tokens_expired_by(now)
-                )
-            )
+            uow.revocations.add_user(user.id, changed.epoch, now)
             uow.outbox.add(
                 QueuedMail.about(
                     self._ids.mail_id(), MailKind.PASSWORD_CHANGED, changed, now, command.origin

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from keyturn.domain.errors import Contention, StaleUser, UserNotFound
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId, UserId
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.refresh_token_family import RevokeReason
-from keyturn.domain.revocation import Revocation
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
@@ -37,12 +35,10 @@ class RevokeAllFamilies:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
-        policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
-        self._policy = policy
 
     async def execute(self, command: RevokeAllFamiliesCommand) -> None:
         """End the sessions.
@@ -57,7 +53,6 @@ class RevokeAllFamilies:
         reason = RevokeReason.LOGOUT_ALL if own else RevokeReason.ADMINISTRATOR
         for _ in range(MAX_ATTEMPTS):
             now = self._clock.now()
-            dead_by = self._policy.tokens_expired_by(now)
             async with self._unit_of_work() as uow:
                 user = await uow.users.get(command.user_id)
                 if user is None:
@@ -65,12 +60,12 @@ class RevokeAllFamilies:
                 # Moving the user's version makes a login that read it before start again.
                 if command.keep is None:
                     changed = user.logged_out_everywhere(now)
-                    uow.revocations.add(Revocation.of_user(user.id, changed.epoch, dead_by))
+                    uow.revocations.add_user(user.id, changed.epoch, now)
                 else:
                     changed = user.logged_out_elsewhere()
                     for family in await uow.families.list_live(user.id, now):
                         if family.id != command.keep:
-                            uow.revocations.add(Revocation.of_session(family.id, dead_by))
+                            uow.revocations.add_session(family.id, now)
                 uow.users.save(changed)
                 uow.families.revoke_all(user.id, now, reason, keep=command.keep)
                 uow.audit.add(

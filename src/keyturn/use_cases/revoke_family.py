@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from keyturn.domain.errors import AuthenticationRequired, InvalidRefreshToken
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId
-from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import RevokeReason
-from keyturn.domain.revocation import Revocation
 from keyturn.domain.secret import Secret
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
@@ -33,13 +31,11 @@ class RevokeFamily:
         codec: TokenCodec,
         clock: Clock,
         ids: IdGenerator,
-        policy: SessionPolicy,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._codec = codec
         self._clock = clock
         self._ids = ids
-        self._policy = policy
 
     async def execute(self, command: RevokeFamilyCommand) -> None:
         """End the session and its access tokens; one that has ended already is no error.
@@ -61,9 +57,7 @@ class RevokeFamily:
                 if family is None or family.revoked_at is not None:
                     continue
                 uow.families.revoke(family.id, now, RevokeReason.LOGOUT)
-                uow.revocations.add(
-                    Revocation.of_session(family.id, self._policy.tokens_expired_by(now))
-                )
+                uow.revocations.add_session(family.id, now)
                 uow.audit.add(
                     AuditEvent(
                         self._ids.event_id(),

@@ -11,8 +11,6 @@ from keyturn.domain.errors import (
     TokenOfAnotherClient,
 )
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
-from keyturn.domain.policies import MAX_CLOCK_SKEW
-from keyturn.domain.revocation import Revocation
 from keyturn.domain.secret import Secret
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
@@ -84,9 +82,7 @@ class RevokeToken:
         except RevocationsUnknown:
             pass
         async with self._unit_of_work() as uow:
-            uow.revocations.add(
-                Revocation.of_token(claims.token_id, claims.expires_at + MAX_CLOCK_SKEW)
-            )
+            uow.revocations.add_token(claims.token_id, claims.expires_at)
             uow.audit.add(
                 AuditEvent(
                     self._ids.event_id(),

@@ -18,7 +18,6 @@ from keyturn.domain.refresh_token_family import (
     Rotate,
     decide,
 )
-from keyturn.domain.revocation import Revocation
 from keyturn.domain.scope import Scope, narrowed_scope
 from keyturn.domain.secret import Secret
 from keyturn.domain.source import source_of
@@ -113,6 +112,7 @@ class RotateRefresh:
             client_id=command.client_id,
             key_thumbprint=command.key_thumbprint,
         )
+        await self._tokens.prepare()
         for _ in range(MAX_ATTEMPTS):
             try:
                 async with self._unit_of_work() as uow:
@@ -157,9 +157,7 @@ class RotateRefresh:
                 return RotateRefreshResult(RefreshOutcome.REPLAYED, pair)
             case Reuse():
                 uow.families.revoke(family.id, now, RevokeReason.REUSE_DETECTED)
-                uow.revocations.add(
-                    Revocation.of_session(family.id, self._policy.tokens_expired_by(now))
-                )
+                uow.revocations.add_session(family.id, now)
                 self._note(uow, AuditEventType.REUSE_DETECTED, family, now, command.origin)
                 await uow.commit()
                 raise InvalidRefreshToken

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keyturn.domain.claims import AccessClaims
+from keyturn.domain.errors import Contention
 from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.policies import ClaimsPolicy, SessionPolicy
 from keyturn.domain.refresh_token_family import RefreshTokenFamily
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import User
+from keyturn.ports.deployment import DeploymentRecord
 from keyturn.ports.system import IdGenerator
 from keyturn.ports.tokens import TokenCodec
 
@@ -67,12 +69,33 @@ class TokenIssuer:
         ids: IdGenerator,
         policy: SessionPolicy,
         claims_policy: ClaimsPolicy,
+        deployment: DeploymentRecord,
     ) -> None:
-        """Sign with `codec`, for as long as `policy` says, telling what `claims_policy` says."""
+        """Sign with `codec`, for as long as `policy` says, telling what `claims_policy` says.
+
+        Args:
+            deployment: where the lifetime is recorded before the first token is issued.
+        """
         self._codec = codec
         self._ids = ids
         self._policy = policy
         self._claims_policy = claims_policy
+        self._deployment = deployment
+        self._is_recorded = False
+
+    async def prepare(self) -> None:
+        """Record the lifetime of access tokens; costs nothing once that is done.
+
+        A use-case must await this before it reads the session that it issues tokens for. A
+        revocation that is committed between the reading and the recording would otherwise not know
+        of the lifetime, and its entry could expire before the token.
+
+        Raises:
+            StoreUnavailable: the lifetime could not be recorded, so no token may be issued.
+        """
+        if not self._is_recorded:
+            await self._deployment.record_access_ttl(self._policy.access_ttl)
+            self._is_recorded = True
 
     async def issue(
         self,
@@ -88,8 +111,13 @@ class TokenIssuer:
             scope: what the access token is limited to, None for all that the user may.
 
         Raises:
-            Unavailable: the signing key can't be reached.
+            Contention: the lifetime of access tokens was not recorded when the session was read.
+                It is now, so the caller reads again or asks the client to.
+            Unavailable: the signing key or the store can't be reached.
         """
+        if not self._is_recorded:
+            await self.prepare()
+            raise Contention
         issued_at = now.replace(microsecond=0)
         # No access token outlives the session that it belongs to.
         expires_at = min(

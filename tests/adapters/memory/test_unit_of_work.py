@@ -1,10 +1,12 @@
 import pytest
 
+from keyturn.adapters.memory.deployment import MemoryDeploymentRecord
 from keyturn.adapters.memory.housekeeping import MemoryHousekeeping
 from keyturn.adapters.memory.mails import MemoryMailQueue
 from keyturn.adapters.memory.revocations import MemoryRevocationList
 from keyturn.adapters.memory.store import MemoryStore
 from keyturn.adapters.memory.unit_of_work import MemoryUnitOfWork
+from keyturn.ports.deployment import DeploymentRecord
 from keyturn.ports.mail import MailQueue
 from keyturn.ports.persistence import Housekeeping, UnitOfWorkFactory
 from keyturn.ports.revocations import RevocationList
@@ -49,6 +51,10 @@ class TestMemoryRevocations(RevocationContract):
     @pytest.fixture
     def revocations(self, store: MemoryStore) -> RevocationList:
         return MemoryRevocationList(store)
+
+    @pytest.fixture
+    def deployment(self, store: MemoryStore) -> DeploymentRecord:
+        return MemoryDeploymentRecord(store)
 
 
 class TestMemoryHousekeeping(HousekeepingContract):

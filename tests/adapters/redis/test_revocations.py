@@ -11,16 +11,18 @@ from redis.asyncio import Redis
 
 from keyturn.adapters.redis.revocations import BATCH, RedisRevocationList
 from keyturn.adapters.sqlalchemy.database import Database
+from keyturn.adapters.sqlalchemy.deployment import SqlDeploymentRecord
 from keyturn.adapters.sqlalchemy.revocations import SqlRevocationList
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.domain.errors import InvalidAccessToken, RevocationsUnknown, StoreUnavailable
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import USER_ROLE
-from keyturn.ports.revocations import RevocationList
+from keyturn.ports.deployment import DeploymentRecord
+from keyturn.ports.revocations import RevocationList, RevocationPage
 from keyturn.testing.builders import make_claims, make_family, make_revocation, make_user
 from keyturn.testing.doubles import ManualClock
 from keyturn.testing.revocation_contract import RevocationContract, RevokingUnitOfWorkFactory
-from keyturn.testing.steps import HOUR, NOW
+from keyturn.testing.steps import HOUR, NOW, stage_revocation
 from keyturn.use_cases.revocation_replica import RevocationReplica
 
 OpenList = Callable[[str], RedisRevocationList]
@@ -59,6 +61,10 @@ class TestRedisRevocations(RevocationContract):
     ) -> RevokingUnitOfWorkFactory:
         return lambda on_revoked: SqlUnitOfWork(database, on_revoked, revocations)
 
+    @pytest.fixture
+    def deployment(self, database: Database) -> DeploymentRecord:
+        return SqlDeploymentRecord(database)
+
 
 async def test_what_one_worker_revokes_another_reads(
     database: Database, redis_url: str, open_list: OpenList
@@ -94,11 +100,11 @@ async def test_nothing_is_revoked_without_redis(
     redis_server.stop()
     async with SqlUnitOfWork(database, told.extend, feed) as uow:
         uow.users.save(user.logged_out_everywhere(NOW))
-        uow.revocations.add(make_revocation())
+        stage_revocation(uow, make_revocation())
         with pytest.raises(StoreUnavailable):
             await uow.commit()
     async with SqlUnitOfWork(database, told.extend, feed) as uow:
-        uow.users.raise_epochs(USER_ROLE.name, NOW, NOW + HOUR)
+        uow.users.raise_epochs(USER_ROLE.name, NOW)
         with pytest.raises(StoreUnavailable):
             await uow.commit()
         assert await uow.users.get(user.id) == user
@@ -117,7 +123,7 @@ async def test_what_revokes_nothing_needs_no_redis(
         await uow.commit()
     async with SqlUnitOfWork(database, feed=feed) as uow:
         uow.users.save(user.logged_in(NOW, password_hash=user.password_hash))
-        uow.users.raise_epochs("ghost", NOW, NOW + HOUR)
+        uow.users.raise_epochs("ghost", NOW)
         await uow.commit()
 
 
@@ -203,7 +209,7 @@ async def test_what_can_not_be_confirmed_is_told_again_by_the_next_look(
     feed = LosingTouch(redis_server.url, SqlRevocationList(database), ManualClock(), key=one._key)
     told: list[Revocation] = []
     async with SqlUnitOfWork(database, told.extend, feed) as uow:
-        uow.revocations.add(make_revocation())
+        stage_revocation(uow, make_revocation())
         await uow.commit()
     assert told == [make_revocation()]
     redis_server.start()
@@ -231,7 +237,7 @@ async def test_a_commit_that_fails_after_the_announcement_costs_a_login_at_most(
     feed = Failing(redis_url, SqlRevocationList(database), ManualClock(), key=one._key)
     async with SqlUnitOfWork(database, told.extend, feed) as uow:
         uow.users.add(make_user())
-        uow.revocations.add(make_revocation())
+        stage_revocation(uow, make_revocation())
         with pytest.raises(StoreUnavailable):
             await uow.commit()
         assert await uow.users.get(make_user().id) is None
@@ -289,6 +295,32 @@ async def test_following_goes_on_without_the_database(
     assert (await other.read(cursor)).revocations == (make_revocation(),)
 
 
+async def test_a_follower_that_keeps_its_cursor_does_not_read_the_durable_list_each_time(
+    database: Database, redis_url: str, open_list: OpenList, clock: ManualClock
+) -> None:
+    follower = open_list(redis_url)
+    cursor = (await follower.read(None)).cursor
+    durable = SqlRevocationList(database)
+    asked: list[str | None] = []
+
+    class Counting(RevocationList):
+        async def read(self, after: str | None) -> RevocationPage:
+            asked.append(after)
+            return await durable.read(after)
+
+    follower._durable = Counting()
+    entry = make_revocation()
+    for _ in range(30):
+        clock.advance(timedelta(seconds=1))
+        await follower.read(cursor)
+    assert len(asked) == 6
+    async with SqlUnitOfWork(database) as uow:
+        stage_revocation(uow, entry)
+        await uow.commit()
+    clock.advance(MAX_STALENESS / 2)
+    assert (await follower.read(cursor)).revocations == (entry,)
+
+
 @pytest.mark.parametrize("url", ["", "http://localhost", "redis://:hunter2@host:port/0"])
 def test_a_url_that_is_none_is_refused_without_repeating_it(url: str, clock: ManualClock) -> None:
     class Unused(RevocationList):
@@ -331,8 +363,9 @@ async def test_who_is_revoked_while_a_process_is_cut_off_does_not_get_back_in(
     claims = [make_claims(user, session) for session in sessions]
 
     async def end(number: int) -> None:
-        expires_at = clock.now() + timedelta(days=1)
-        await revoke(database, one, Revocation.of_session(sessions[number].id, expires_at))
+        async with SqlUnitOfWork(database, feed=one) as uow:
+            uow.revocations.add_session(sessions[number].id, clock.now())
+            await uow.commit()
 
     def is_in(number: int) -> bool:
         try:
@@ -366,5 +399,5 @@ async def test_who_is_revoked_while_a_process_is_cut_off_does_not_get_back_in(
 async def revoke(database: Database, feed: RedisRevocationList, *entries: Revocation) -> None:
     async with SqlUnitOfWork(database, feed=feed) as uow:
         for entry in entries:
-            uow.revocations.add(entry)
+            stage_revocation(uow, entry)
         await uow.commit()

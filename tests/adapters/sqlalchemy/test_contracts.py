@@ -3,10 +3,12 @@
 import pytest
 
 from keyturn.adapters.sqlalchemy.database import Database
+from keyturn.adapters.sqlalchemy.deployment import SqlDeploymentRecord
 from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
 from keyturn.adapters.sqlalchemy.mails import SqlMailQueue
 from keyturn.adapters.sqlalchemy.revocations import SqlRevocationList
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
+from keyturn.ports.deployment import DeploymentRecord
 from keyturn.ports.mail import MailQueue
 from keyturn.ports.persistence import Housekeeping, UnitOfWorkFactory
 from keyturn.ports.revocations import RevocationList
@@ -46,6 +48,10 @@ class TestSqlRevocations(RevocationContract):
     @pytest.fixture
     def revocations(self, database: Database) -> RevocationList:
         return SqlRevocationList(database)
+
+    @pytest.fixture
+    def deployment(self, database: Database) -> DeploymentRecord:
+        return SqlDeploymentRecord(database)
 
 
 class TestSqlHousekeeping(HousekeepingContract):

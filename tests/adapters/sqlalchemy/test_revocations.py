@@ -1,7 +1,7 @@
 """What of revocation, purging and roles only shows on a real database."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from keyturn.adapters.sqlalchemy.database import Database
+from keyturn.adapters.sqlalchemy.deployment import SqlDeploymentRecord
 from keyturn.adapters.sqlalchemy.housekeeping import SqlHousekeeping
 from keyturn.adapters.sqlalchemy.revocations import (
     _READ_ON_POSTGRES,
@@ -24,9 +25,12 @@ from keyturn.domain.errors import (
     RoleNotFound,
     StoreUnavailable,
 )
+from keyturn.domain.policies import revoked_until
+from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import ADMIN_ROLE
 from keyturn.ports.persistence import Purged
+from keyturn.ports.revocations import RevocationFeed
 from keyturn.testing.builders import (
     make_claims,
     make_event,
@@ -35,7 +39,7 @@ from keyturn.testing.builders import (
     make_user,
 )
 from keyturn.testing.doubles import ManualClock
-from keyturn.testing.steps import HOUR, NOW
+from keyturn.testing.steps import HOUR, NOW, stage_revocation
 from keyturn.use_cases.revocation_replica import RevocationReplica
 
 MAX_STALENESS = timedelta(seconds=10)
@@ -142,7 +146,7 @@ async def test_who_is_given_a_role_while_it_changes_loses_older_tokens_too(
     async def raise_epochs() -> None:
         async with SqlUnitOfWork(postgres) as uow:
             uow.roles.put(ADMIN_ROLE)
-            uow.users.raise_epochs(ADMIN_ROLE.name, NOW, NOW + HOUR)
+            uow.users.raise_epochs(ADMIN_ROLE.name, NOW)
             await uow.commit()
 
     async with AsyncEngine(postgres._engine).connect() as connection:
@@ -209,6 +213,67 @@ async def test_a_database_that_is_gone_is_unavailable() -> None:
     await database.dispose()
 
 
+async def test_a_longer_lifetime_is_recorded_only_after_a_revocation_that_does_not_know_it(
+    postgres: Database,
+) -> None:
+    deployment = SqlDeploymentRecord(postgres)
+    session = make_family(make_user()).id
+    recordings: list[asyncio.Task[None]] = []
+
+    class RecordingFeed(NoFeed):
+        """Lets another process record a longer lifetime, when only the commit is left to do."""
+
+        async def announce(self, revocations: Sequence[Revocation]) -> str:
+            recordings.append(asyncio.create_task(deployment.record_access_ttl(9 * HOUR)))
+            await until_it_waits(postgres, recordings[0])
+            return ""
+
+    revoked: list[Revocation] = []
+    async with SqlUnitOfWork(postgres, revoked.extend, RecordingFeed()) as uow:
+        uow.revocations.add_session(session, NOW)
+        await uow.commit()
+    await recordings[0]
+    async with SqlUnitOfWork(postgres, revoked.extend) as uow:
+        uow.revocations.add_session(session, NOW)
+        await uow.commit()
+    assert revoked[1].expires_at == revoked_until(NOW, 9 * HOUR)
+    assert revoked[0].expires_at < revoked[1].expires_at
+
+
+async def test_transactions_that_revoke_do_not_wait_for_each_other(postgres: Database) -> None:
+    user = make_user()
+    revoked: list[Revocation] = []
+
+    class RevokingFeed(NoFeed):
+        """Lets another process revoke, when only the commit is left to do."""
+
+        async def announce(self, revocations: Sequence[Revocation]) -> str:
+            async with SqlUnitOfWork(postgres, revoked.extend) as uow:
+                uow.revocations.add_user(user.id, 1, NOW)
+                await uow.commit()
+            return ""
+
+    async with SqlUnitOfWork(postgres, feed=RevokingFeed()) as uow:
+        uow.revocations.add_session(make_family(make_user()).id, NOW)
+        await uow.commit()
+    assert [entry.subject for entry in revoked] == [user.id]
+
+
+async def test_without_the_record_nothing_is_revoked(database: Database) -> None:
+    family = make_family(make_user())
+    async with SqlUnitOfWork(database) as uow:
+        uow.users.add(make_user())
+        uow.families.add(family)
+        await uow.commit()
+    await database.execute(text("DELETE FROM deployment"), {})
+    async with SqlUnitOfWork(database) as uow:
+        uow.families.revoke(family.id, NOW, RevokeReason.LOGOUT)
+        uow.revocations.add_session(family.id, NOW)
+        with pytest.raises(StoreUnavailable):
+            await uow.commit()
+        assert await uow.families.get(family.id) == family
+
+
 async def test_who_is_revoked_while_a_process_is_cut_off_does_not_get_back_in(
     postgres_url: str, open_database: Callable[[str], Database], lay_wire: LayWire
 ) -> None:
@@ -232,8 +297,9 @@ async def test_who_is_revoked_while_a_process_is_cut_off_does_not_get_back_in(
     claims = [make_claims(user, session) for session in sessions]
 
     async def end(number: int) -> None:
-        entry = Revocation.of_session(sessions[number].id, clock.now() + timedelta(days=1))
-        await revoke(one, entry)
+        async with SqlUnitOfWork(one) as uow:
+            uow.revocations.add_session(sessions[number].id, clock.now())
+            await uow.commit()
 
     def is_in(number: int) -> bool:
         try:
@@ -265,6 +331,22 @@ async def test_who_is_revoked_while_a_process_is_cut_off_does_not_get_back_in(
     await other.dispose()
 
 
+class NoFeed(RevocationFeed):
+    """Carries nothing."""
+
+    async def announce(self, revocations: Sequence[Revocation]) -> str:
+        raise NotImplementedError
+
+    async def confirm(self, revocations: Sequence[Revocation], receipt: str) -> None:
+        pass
+
+    async def get_id(self) -> str | None:
+        return None
+
+    async def ensure_id(self, known: str | None) -> str:
+        raise NotImplementedError
+
+
 async def until_it_waits(database: Database, task: asyncio.Task[None]) -> None:
     waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
     while not (await database.fetch(waiting, {}))[0][0]:
@@ -274,5 +356,5 @@ async def until_it_waits(database: Database, task: asyncio.Task[None]) -> None:
 async def revoke(database: Database, *entries: Revocation) -> None:
     async with SqlUnitOfWork(database) as uow:
         for entry in entries:
-            uow.revocations.add(entry)
+            stage_revocation(uow, entry)
         await uow.commit()

@@ -20,7 +20,7 @@ from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import User
 from keyturn.ports.revocations import RevocationFeed
 from keyturn.testing.builders import make_family, make_revocation, make_user, rotate
-from keyturn.testing.steps import NOW
+from keyturn.testing.steps import NOW, stage_revocation
 
 SOURCES = str(Path(keyturn.__file__).parents[1])
 
@@ -110,7 +110,7 @@ async def test_who_is_cancelled_in_the_middle_waits_until_the_others_are_told(
 
     async def revoke() -> None:
         async with SqlUnitOfWork(sqlite, feed=feed) as uow:
-            uow.revocations.add(make_revocation())
+            stage_revocation(uow, make_revocation())
             uow.families.revoke(family.id, NOW, RevokeReason.LOGOUT)
             await uow.commit()
 
@@ -207,6 +207,12 @@ class _SlowFeed(RevocationFeed):
 
     async def confirm(self, revocations: Sequence[Revocation], receipt: str) -> None:
         pass
+
+    async def get_id(self) -> str | None:
+        return None
+
+    async def ensure_id(self, known: str | None) -> str:
+        raise NotImplementedError
 
 
 @asynccontextmanager

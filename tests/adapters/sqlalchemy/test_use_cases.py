@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.key_ring import Key, KeyRing
 from keyturn.adapters.sqlalchemy.database import Database
+from keyturn.adapters.sqlalchemy.deployment import SqlDeploymentRecord
 from keyturn.adapters.sqlalchemy.mails import SqlMailQueue
 from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.adapters.system.ids import UuidGenerator
@@ -47,6 +48,7 @@ def start_workers(
             database = open_database(database_url)
             return InMemoryKeyturn(
                 unit_of_work=lambda: SqlUnitOfWork(database),
+                deployment=SqlDeploymentRecord(database),
                 mail_queue=SqlMailQueue(database),
                 ids=UuidGenerator(),
                 codec=codec,

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 import httpx
 
+from keyturn.bounded_bodies import UNCOMPRESSED, read_bounded
 from keyturn.domain.errors import InvalidAccessToken, Unavailable
 from keyturn.ports.system import Clock
 
@@ -162,7 +163,7 @@ class RemoteKeys(Generic[KeyT]):
         self._fetched_at = began
 
     async def _load(self) -> None:
-        headers = {"Accept": "application/jwk-set+json, application/json"}
+        headers = {"Accept": "application/jwk-set+json, application/json", **UNCOMPRESSED}
         if self._etag is not None:
             headers["If-None-Match"] = self._etag
         async with self._http.stream("GET", self._url, headers=headers) as answer:
@@ -171,21 +172,12 @@ class RemoteKeys(Generic[KeyT]):
                 return
             if answer.status_code != httpx.codes.OK:
                 raise ValueError(f"the key set is answered with {answer.status_code}")
-            document = json.loads(await _bounded_body(answer))
+            document = json.loads(await read_bounded(answer, LARGEST_KEY_SET))
             if not isinstance(document, dict):
                 raise ValueError("the key set is no JSON object")  # noqa: TRY004 - the text is wrong
             self._find = self._read(document)
             self._etag = answer.headers.get("ETag")
             self._fresh_for = _freshness(answer)
-
-
-async def _bounded_body(answer: httpx.Response) -> bytes:
-    body = bytearray()
-    async for chunk in answer.aiter_bytes():
-        body += chunk
-        if len(body) > LARGEST_KEY_SET:
-            raise ValueError("the key set is too large")
-    return bytes(body)
 
 
 def _freshness(answer: httpx.Response) -> timedelta:

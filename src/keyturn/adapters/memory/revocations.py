@@ -1,8 +1,11 @@
 """The revocation list of an in-memory service."""
 
 import re
+from datetime import datetime
 
 from keyturn.adapters.memory.store import MemoryStore, StagedWrite, give_way
+from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.policies import MAX_CLOCK_SKEW, revoked_until
 from keyturn.domain.revocation import Revocation
 from keyturn.ports.persistence import RevocationWriter
 from keyturn.ports.revocations import RevocationList, RevocationPage
@@ -16,8 +19,23 @@ class MemoryRevocationWriter(RevocationWriter):
     def __init__(self, staged: list[StagedWrite]) -> None:
         self._staged = staged
 
-    def add(self, revocation: Revocation) -> None:
-        self._staged.append(lambda store: store.add_revocation(revocation))
+    def add_token(self, token_id: TokenId, expires_at: datetime) -> None:
+        entry = Revocation.of_token(token_id, expires_at + MAX_CLOCK_SKEW)
+        self._staged.append(lambda store: store.add_revocation(entry))
+
+    def add_session(self, family_id: FamilyId, at: datetime) -> None:
+        def apply(store: MemoryStore) -> None:
+            until = revoked_until(at, store.longest_access_ttl)
+            store.add_revocation(Revocation.of_session(family_id, until))
+
+        self._staged.append(apply)
+
+    def add_user(self, user_id: UserId, epoch: int, at: datetime) -> None:
+        def apply(store: MemoryStore) -> None:
+            until = revoked_until(at, store.longest_access_ttl)
+            store.add_revocation(Revocation.of_user(user_id, epoch, until))
+
+        self._staged.append(apply)
 
 
 class MemoryRevocationList(RevocationList):

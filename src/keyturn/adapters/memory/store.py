@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from keyturn.domain.events import AuditEvent
 from keyturn.domain.ids import EventId, FamilyId, MailId, UserId
@@ -29,6 +29,8 @@ class MemoryStore:
     leaders: dict[str, tuple[str, datetime]] = field(default_factory=dict)
     one_time_tokens: dict[str, OneTimeToken] = field(default_factory=dict)
     mails: dict[MailId, QueuedMail] = field(default_factory=dict)
+    longest_access_ttl: timedelta = timedelta(0)
+    recorded_feed: str | None = None
 
     def copy(self) -> "MemoryStore":
         """Return a store that can be changed without changing this one; entities are immutable."""
@@ -42,6 +44,8 @@ class MemoryStore:
             dict(self.leaders),
             dict(self.one_time_tokens),
             dict(self.mails),
+            self.longest_access_ttl,
+            self.recorded_feed,
         )
 
     def replace_by(self, other: "MemoryStore") -> None:

@@ -8,6 +8,7 @@ from keyturn.domain.errors import EmailTaken, LastAdministrator, RoleNotFound, S
 from keyturn.domain.events import Origin
 from keyturn.domain.ids import UserId
 from keyturn.domain.mail import QueuedMail
+from keyturn.domain.policies import revoked_until
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import Role, User, canonical_email, fold_address
 from keyturn.ports.persistence import RoleRepository, UserFilter, UserRepository
@@ -124,13 +125,14 @@ class MemoryUserRepository(UserRepository):
 
         self._checks.append(check)
 
-    def raise_epochs(self, role: str, at: datetime, revoked_until: datetime) -> None:
+    def raise_epochs(self, role: str, at: datetime) -> None:
         def apply(store: MemoryStore) -> None:
+            until = revoked_until(at, store.longest_access_ttl)
             for user in list(store.users.values()):
                 if role in user.role_names:
                     changed = user.logged_out_everywhere(at)
                     store.users[user.id] = changed
-                    store.add_revocation(Revocation.of_user(user.id, changed.epoch, revoked_until))
+                    store.add_revocation(Revocation.of_user(user.id, changed.epoch, until))
 
         self._staged.append(apply)
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from keyturn.adapters.pyjwt.compact_jws import MAX_TOKEN_LENGTH, RejectedToken
-from keyturn.adapters.pyjwt.key_ring import TokenKeys, VerificationKey
+from keyturn.adapters.pyjwt.key_ring import TokenKeys
 from keyturn.adapters.pyjwt.signed_claims import (
     Claims,
     expect,
@@ -85,15 +85,15 @@ class PyJwtAccessTokenReader(AccessTokenReader):
             # The key is asked for as if nothing were known: a retired one is not there, and keys
             # that are too old to be trusted say so. Another key of that name is another key.
             if self._keys.find(known.key.kid) is known.key:
-                _require_current(known.claims, now)
+                _require_current(known, now)
                 return known.claims
             self._remembered.forget(digest)
-        key, claims = self._verified(token)
-        _require_current(claims, now)
-        self._remembered.remember(digest, VerifiedToken(key, claims))
-        return claims
+        verified = self._verified(token)
+        _require_current(verified, now)
+        self._remembered.remember(digest, verified)
+        return verified.claims
 
-    def _verified(self, token: str) -> tuple[VerificationKey, AccessClaims]:
+    def _verified(self, token: str) -> VerifiedToken:
         key, claims = signed_claims(token, self._keys, typ=ACCESS_TYP, issuer=self._issuer)
         expect(claims, "type", ACCESS_TYPE)
         audience = claims.get("aud")
@@ -103,7 +103,8 @@ class PyJwtAccessTokenReader(AccessTokenReader):
         ):
             raise RejectedToken
         scope = text(claims, "scope") if "scope" in claims else None
-        return key, AccessClaims(
+        not_before = moment(claims, "nbf") if "nbf" in claims else None
+        read = AccessClaims(
             token_id=TokenId(uuid(claims, "jti")),
             user_id=UserId(uuid(claims, "sub")),
             family_id=FamilyId(uuid(claims, "sid")),
@@ -116,11 +117,16 @@ class PyJwtAccessTokenReader(AccessTokenReader):
             expires_at=moment(claims, "exp"),
             key_thumbprint=_key_thumbprint(claims) if "cnf" in claims else None,
         )
+        return VerifiedToken(key, read, not_before)
 
 
-def _require_current(claims: AccessClaims, now: datetime) -> None:
-    # Another worker's clock may be ahead, but no token lives longer than it says.
-    if claims.issued_at > now + MAX_CLOCK_SKEW or now >= claims.expires_at:
+def _require_current(token: VerifiedToken, now: datetime) -> None:
+    # The clock of the issuer may be ahead: `iat` and `nbf` have the same small leeway (RFC 7519
+    # §4.1.5). `exp` has none: no token lives longer than it says.
+    latest = now + MAX_CLOCK_SKEW
+    if token.claims.issued_at > latest or now >= token.claims.expires_at:
+        raise RejectedToken
+    if token.not_before is not None and token.not_before > latest:
         raise RejectedToken
 
 

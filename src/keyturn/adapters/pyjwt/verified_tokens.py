@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 
 from keyturn.adapters.pyjwt.key_ring import VerificationKey
 from keyturn.domain.claims import AccessClaims
@@ -16,10 +17,15 @@ class VerifiedToken:
 
     It was good when it was verified; whether the key, the clock and the revocations still allow it
     is for whoever looks to ask, each time.
+
+    Attributes:
+        not_before: before this moment the token must not be accepted, aware UTC; None for a token
+            that has no such moment.
     """
 
     key: VerificationKey
     claims: AccessClaims
+    not_before: datetime | None = None
 
 
 class VerifiedTokens:

@@ -1,7 +1,8 @@
 """The revocation list in SQL: rows that are only ever added, read from a cursor on."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from sqlalchemy import (
     BigInteger,
@@ -16,7 +17,10 @@ from sqlalchemy import (
 )
 
 from keyturn.adapters.sqlalchemy.database import Database, SqlRow, StagedWrite, Staging
+from keyturn.adapters.sqlalchemy.deployment import longest_access_ttl
 from keyturn.adapters.sqlalchemy.tables import revocations
+from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.policies import MAX_CLOCK_SKEW, revoked_until
 from keyturn.domain.revocation import Revocation, RevocationKind
 from keyturn.ports.persistence import RevocationWriter
 from keyturn.ports.revocations import RevocationList, RevocationPage
@@ -73,16 +77,41 @@ class SqlRevocationWriter(RevocationWriter):
         """Note writes in `staging`."""
         self._staging = staging
 
-    def add(self, revocation: Revocation) -> None:
-        """Stage an entry."""
+    def add_token(self, token_id: TokenId, expires_at: datetime) -> None:
+        """Stage the entry that kills one access token."""
+        entry = Revocation.of_token(token_id, expires_at + MAX_CLOCK_SKEW)
+        self._stage(lambda _: entry, is_single_statement=True)
+
+    def add_session(self, family_id: FamilyId, at: datetime) -> None:
+        """Stage the entry that kills every access token of a session."""
+        self._stage(
+            lambda connection: Revocation.of_session(
+                family_id, revoked_until(at, longest_access_ttl(connection))
+            ),
+            is_single_statement=False,
+        )
+
+    def add_user(self, user_id: UserId, epoch: int, at: datetime) -> None:
+        """Stage the entry that kills a user's access tokens of every epoch below `epoch`."""
+        self._stage(
+            lambda connection: Revocation.of_user(
+                user_id, epoch, revoked_until(at, longest_access_ttl(connection))
+            ),
+            is_single_statement=False,
+        )
+
+    def _stage(
+        self, make_entry: Callable[[Connection], Revocation], *, is_single_statement: bool
+    ) -> None:
         staging = self._staging
 
         def apply(connection: Connection) -> None:
-            insert_revocations(connection, [revocation])
-            staging.revoked.append(revocation)
+            entry = make_entry(connection)
+            insert_revocations(connection, [entry])
+            staging.revoked.append(entry)
 
         staging.may_revoke = True
-        staging.writes.append(StagedWrite(apply, is_single_statement=True))
+        staging.writes.append(StagedWrite(apply, is_single_statement=is_single_statement))
 
 
 class SqlRevocationList(RevocationList):

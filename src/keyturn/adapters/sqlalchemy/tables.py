@@ -229,6 +229,17 @@ Index(
     postgresql_where=users.c.deletion_due_at.is_not(None),
 )
 
+# Exactly one row, which the migration adds: what all processes have in common.
+deployment = Table(
+    "deployment",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    # Seconds. It must never decrease: revocation entries are kept for as long.
+    Column("longest_access_ttl", BigInteger, nullable=False),
+    # The identity of the feed that the service follows; NULL for none.
+    Column("revocation_feed", Text),
+)
+
 leaders = Table(
     "leaders",
     metadata,

@@ -27,6 +27,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from keyturn.adapters.sqlalchemy.database import Database, SqlRow, StagedWrite, Staging
+from keyturn.adapters.sqlalchemy.deployment import longest_access_ttl
 from keyturn.adapters.sqlalchemy.mails import insert_mail
 from keyturn.adapters.sqlalchemy.prepared import Parameters, Prepared
 from keyturn.adapters.sqlalchemy.revocations import insert_revocations
@@ -34,6 +35,7 @@ from keyturn.adapters.sqlalchemy.tables import audit_events, mails, roles, user_
 from keyturn.domain.errors import LastAdministrator, RoleNotFound, StaleUser
 from keyturn.domain.ids import UserId
 from keyturn.domain.mail import QueuedMail
+from keyturn.domain.policies import revoked_until
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import Role, User, UserStatus, canonical_email, fold_address
 from keyturn.ports.persistence import RoleRepository, UserFilter, UserRepository
@@ -351,15 +353,17 @@ class SqlUserRepository(UserRepository):
         self._lock_role(role)
         self._staging.checks.append(StagedWrite(check, is_single_statement=False))
 
-    def raise_epochs(self, role: str, at: datetime, revoked_until: datetime) -> None:
+    def raise_epochs(self, role: str, at: datetime) -> None:
         """Stage the death of the access tokens of everybody who holds the role."""
         staging = self._staging
 
         def apply(connection: Connection) -> None:
             connection.execute(_LOCK_HOLDERS, {"role_name": role})
             raised = connection.execute(_RAISE_EPOCHS, {"role_name": role, "raised_at": at})
-            added = [Revocation.of_user(user_id, epoch, revoked_until) for user_id, epoch in raised]
-            if added:
+            holders = raised.all()
+            if holders:
+                until = revoked_until(at, longest_access_ttl(connection))
+                added = [Revocation.of_user(user_id, epoch, until) for user_id, epoch in holders]
                 insert_revocations(connection, added)
                 staging.revoked.extend(added)
 

@@ -118,7 +118,7 @@ def _add_users(cli: typer.Typer, operations: Operations) -> None:
                     "last_login_at": told(user.last_login_at),
                     "deletion_due_at": told(user.deletion_due_at),
                 }
-                for user in operations.administer(work)
+                for user in operations.administer(work, only_reads=True)
             ],
             as_json=as_json,
             nothing="No user.",
@@ -219,7 +219,10 @@ def _add_sessions(cli: typer.Typer, operations: Operations) -> None:
             )
 
         print_rows(
-            [_session(session, with_end=ended) for session in operations.administer(work)],
+            [
+                _session(session, with_end=ended)
+                for session in operations.administer(work, only_reads=True)
+            ],
             as_json=as_json,
             nothing="No session.",
         )

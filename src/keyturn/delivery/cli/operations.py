@@ -151,13 +151,22 @@ class Operations(Protocol):
 
     @abstractmethod
     def administer(
-        self, work: Callable[[Administration], Awaitable[T]], *, makes_database: bool = False
+        self,
+        work: Callable[[Administration], Awaitable[T]],
+        *,
+        makes_database: bool = False,
+        only_reads: bool = False,
     ) -> T:
         """Return what comes of work with the use-cases.
+
+        Work that may write is refused where the service would not learn in time of what it
+        revokes: where the service follows revocations in Redis, and this process does not use the
+        same Redis.
 
         Args:
             work: is handed the use-cases and awaited.
             makes_database: whether the embedded database is made if there is none yet.
+            only_reads: whether the work changes nothing.
         """
 
     @abstractmethod

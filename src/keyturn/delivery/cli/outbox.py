@@ -52,7 +52,7 @@ def add_outbox(cli: typer.Typer, operations: Operations) -> None:
                     "dead_at": told(mail.dead_at),
                     "failure": mail.failure,
                 }
-                for mail in operations.administer(work)
+                for mail in operations.administer(work, only_reads=True)
             ],
             as_json=as_json,
             nothing="No mail.",
