@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
 from keyturn.adapters.clients_file.clients import ClientsFileError, load_clients
+from keyturn.adapters.clients_file.resources import ResourcesFileError, load_resources
 from keyturn.adapters.jinja2.letters import JinjaLetterWriter
 from keyturn.adapters.pyjwt.key_files import KeyFileError, load_key_ring
 from keyturn.adapters.redis.revocations import TIMEOUT
@@ -29,6 +30,7 @@ from keyturn.domain.errors import (
     StoreUnavailable,
 )
 from keyturn.domain.policies import PasswordPolicy
+from keyturn.domain.resource import Resources
 from keyturn.domain.secret import Secret
 from keyturn.settings import DEVELOPMENT_ISSUER, ENV_FILE, Settings
 
@@ -45,6 +47,7 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield from _files(settings)
     yield _keys(settings)
     yield _clients(settings)
+    yield _resources(settings)
     yield asyncio.run(_database(settings))
     yield _templates(settings)
     if settings.mail == "smtp":
@@ -127,6 +130,27 @@ def _clients(settings: Settings) -> Finding:
     return Finding(
         "clients", Verdict.GOOD, f"{file}: {with_secret} with a secret, {len(clients)} in all"
     )
+
+
+def _resources(settings: Settings) -> Finding:
+    file = settings.used_resources_file
+    try:
+        declared = load_resources(file, required=settings.names_resources_file)
+        audiences = Resources(settings.issuer, settings.audience, declared).audiences
+        clients = load_clients(settings.used_clients_file).values()
+    except (ResourcesFileError, ValueError) as error:
+        return Finding("resources", Verdict.BAD, str(error))
+    except ClientsFileError:
+        # Said of the clients already.
+        clients = {}.values()
+    for client in clients:
+        unknown = client.resources - audiences
+        if client.audience is not None:
+            unknown |= {client.audience} - audiences
+        if unknown:
+            text = f"the client {client.id} names {min(unknown)}, which is not declared"
+            return Finding("resources", Verdict.DOUBTFUL, text)
+    return Finding("resources", Verdict.GOOD, f"{file}: {len(declared)} declared")
 
 
 async def _database(settings: Settings) -> Finding:

@@ -300,7 +300,7 @@ async def test_an_unknown_resource_is_refused_and_the_session_goes_on(
     client: Client, service: Service
 ) -> None:
     await client.login()
-    with pytest.raises(ResourceRefused, match="https://unknown.example"):
+    with pytest.raises(ResourceRefused, match="unknown"):
         await client.token_for("https://unknown.example")
     assert (await client.token_for(NOTES)).reveal() == f"access-11@{NOTES}"
 
