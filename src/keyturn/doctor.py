@@ -2,7 +2,7 @@
 
 import asyncio
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -23,6 +23,7 @@ from keyturn.adapters.sqlalchemy.engine import sqlite_file
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
 from keyturn.container import Container
 from keyturn.delivery.cli.operations import Finding, Verdict
+from keyturn.domain.client import Client
 from keyturn.domain.errors import (
     LetterUnwritable,
     MailRefused,
@@ -137,13 +138,9 @@ def _resources(settings: Settings) -> Finding:
     try:
         declared = load_resources(file, required=settings.names_resources_file)
         audiences = Resources(settings.issuer, settings.audience, declared).audiences
-        clients = load_clients(settings.used_clients_file).values()
     except (ResourcesFileError, ValueError) as error:
         return Finding("resources", Verdict.BAD, str(error))
-    except ClientsFileError:
-        # Said of the clients already.
-        clients = {}.values()
-    for client in clients:
+    for client in _readable_clients(settings):
         unknown = client.resources - audiences
         if client.audience is not None:
             unknown |= {client.audience} - audiences
@@ -151,6 +148,14 @@ def _resources(settings: Settings) -> Finding:
             text = f"the client {client.id} names {min(unknown)}, which is not declared"
             return Finding("resources", Verdict.DOUBTFUL, text)
     return Finding("resources", Verdict.GOOD, f"{file}: {len(declared)} declared")
+
+
+def _readable_clients(settings: Settings) -> Iterable[Client]:
+    try:
+        return load_clients(settings.used_clients_file).values()
+    except ClientsFileError:
+        # A finding about the clients says so.
+        return ()
 
 
 async def _database(settings: Settings) -> Finding:
