@@ -13,6 +13,10 @@ from keyturn.verifier import KeyturnError, RevocationFeed, StaticTokenVerifier, 
 from keyturn.verifier.fastapi import CurrentPrincipal, protect
 
 
+RESOURCE = "https://notes.example"
+"""Whom the access tokens are for that this service accepts; keyturn declares it."""
+
+
 class NewNote(BaseModel):
     """What somebody wants to note."""
 
@@ -33,7 +37,7 @@ def create_app() -> FastAPI:
     """
     verifier = TokenVerifier(
         issuer=os.environ["AUTH_URL"],
-        audience="keyturn",
+        audience=RESOURCE,
         revocations=RevocationFeed("notes", os.environ["NOTES_CLIENT_SECRET"]),
     )
     return build_app(verifier, lifespan=verifier.lifespan, ready=verifier.check)
