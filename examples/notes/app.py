@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field
 from keyturn.verifier import KeyturnError, RevocationFeed, StaticTokenVerifier, TokenVerifier
 from keyturn.verifier.fastapi import CurrentPrincipal, protect
 
-
 RESOURCE = "https://notes.example"
 """Whom the access tokens are for that this service accepts; keyturn declares it."""
 
