@@ -62,7 +62,13 @@ class AccessRule:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The resources of a deployment, and the three levels of its own routes.
+    """The resources of a deployment, and which access tokens its routes accept.
+
+    Attributes:
+        ordinary: for routes that show or change the caller, and in an app of one's own.
+        sensitive: for routes that end or copy the account.
+        administration: for routes about everybody.
+        proxied: for a proxy that hands the token on to a service that it does not name.
 
     Args:
         issuer: the URL of the issuer; a resource that always exists.
@@ -81,6 +87,7 @@ class Resources:
     ordinary: AccessRule = field(init=False)
     sensitive: AccessRule = field(init=False)
     administration: AccessRule = field(init=False)
+    proxied: AccessRule = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.issuer or not self.default_audience:
@@ -103,6 +110,7 @@ class Resources:
             ("ordinary", AccessRule(own, self.default_audience)),
             ("sensitive", AccessRule(issuer, self.issuer, self.recent_login)),
             ("administration", AccessRule(issuer, self.issuer)),
+            ("proxied", AccessRule.only(self.default_audience)),
         ):
             object.__setattr__(self, name, rule)
 

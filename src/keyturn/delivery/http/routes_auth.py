@@ -91,16 +91,15 @@ async def proxied_principal_of(request: Request) -> Principal:
         RevocationsUnknown: nobody can tell at the moment whether the token is revoked.
     """
     resources = services_of(request).resources
-    audience = resources.default_audience
-    if request.scope["query_string"]:
-        named = request.query_params.getlist("audience")
-        if named and (len(named) > 1 or named[0] not in resources.audiences):
+    rule = resources.proxied
+    if request.scope["query_string"] and (named := request.query_params.getlist("audience")):
+        if len(named) > 1 or named[0] not in resources.audiences:
             # Rejected before the token is looked at: a proxy that is configured wrongly shows it
             # at the first request, and never lets a request through.
             problem = FieldProblem("audience", "One declared resource, once, is expected.")
             raise ValidationFailed([problem])
-        audience = named[0] if named else audience
-    return await required_principal_of(request, AccessRule.only(audience))
+        rule = AccessRule.only(named[0])
+    return await required_principal_of(request, rule)
 
 
 class _ProxiedPrincipal(AccessTokenScheme):
