@@ -59,10 +59,12 @@ async def token_of(container: Container) -> str:
         user_id=UserId(uuid.uuid4()),
         family_id=FamilyId(uuid.uuid4()),
         client_id="keyturn",
+        audience="keyturn",
         epoch=0,
         roles=frozenset({"user"}),
         permissions=frozenset({"profile:read", "profile:write"}),
         scope=None,
+        auth_time=now,
         issued_at=now,
         expires_at=now + timedelta(hours=1),
     )

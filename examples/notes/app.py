@@ -12,6 +12,9 @@ from pydantic import BaseModel, Field
 from keyturn.verifier import KeyturnError, RevocationFeed, StaticTokenVerifier, TokenVerifier
 from keyturn.verifier.fastapi import CurrentPrincipal, protect
 
+RESOURCE = "https://notes.example"
+"""Whom the access tokens are for that this service accepts; keyturn declares it."""
+
 
 class NewNote(BaseModel):
     """What somebody wants to note."""
@@ -33,7 +36,7 @@ def create_app() -> FastAPI:
     """
     verifier = TokenVerifier(
         issuer=os.environ["AUTH_URL"],
-        audience="keyturn",
+        audience=RESOURCE,
         revocations=RevocationFeed("notes", os.environ["NOTES_CLIENT_SECRET"]),
     )
     return build_app(verifier, lifespan=verifier.lifespan, ready=verifier.check)

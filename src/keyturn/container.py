@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
 from keyturn.adapters.clients_file.clients import FileClients
+from keyturn.adapters.clients_file.resources import load_resources
 from keyturn.adapters.console.mailer import ConsoleMailer
 from keyturn.adapters.jinja2.letters import JinjaLetterWriter
 from keyturn.adapters.memory.throttle import Unthrottled
@@ -43,6 +44,7 @@ from keyturn.delivery.background.follow_revocations import FollowRevocations
 from keyturn.delivery.background.purge_regularly import PurgeRegularly
 from keyturn.delivery.cli.operations import Administration
 from keyturn.delivery.http.services import HttpOptions, Services
+from keyturn.domain.resource import Resources
 from keyturn.domain.secret import Secret
 from keyturn.ports.mail import Mailer
 from keyturn.ports.persistence import RevocationCallback, UnitOfWork, UnitOfWorkFactory
@@ -51,6 +53,7 @@ from keyturn.ports.system import Clock
 from keyturn.ports.throttling import Throttle
 from keyturn.settings import Settings
 from keyturn.use_cases.assign_roles import AssignRoles
+from keyturn.use_cases.audiences import Audiences
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
 from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
@@ -81,6 +84,7 @@ from keyturn.use_cases.load_user import LoadUser
 from keyturn.use_cases.login_user import LoginUser
 from keyturn.use_cases.new_password import NewPasswordRules
 from keyturn.use_cases.purge_expired import PurgeExpired
+from keyturn.use_cases.reauthenticate import Reauthenticate
 from keyturn.use_cases.record_deployment import RecordDeployment
 from keyturn.use_cases.register_user import RegisterUser
 from keyturn.use_cases.request_email_change import RequestEmailChange
@@ -147,6 +151,18 @@ def _units_of_work(
 
 def _made_by(make: UnitOfWorkFactory) -> UnitOfWork:
     return make()
+
+
+def _resources(settings: Settings) -> Resources:
+    """Return the resources that access tokens are issued for."""
+    return Resources(
+        issuer=settings.issuer,
+        default_audience=settings.audience,
+        declared=load_resources(
+            settings.used_resources_file, required=settings.names_resources_file
+        ),
+        recent_login=settings.recent_login,
+    )
 
 
 def _imported_hashes(wanted: bool) -> "ImportedHashes | None":
@@ -231,6 +247,7 @@ class Container(containers.DeclarativeContainer):
     password_policy = providers.Singleton(Settings.password_policy, settings)
     login_policy = providers.Singleton(Settings.login_policy, settings)
     one_time_token_policy = providers.Singleton(Settings.one_time_token_policy, settings)
+    resources = providers.Singleton(_resources, settings)
     argon2_parameters = providers.Singleton(
         Argon2Parameters,
         time_cost=settings.provided.argon2_time_cost,
@@ -291,7 +308,6 @@ class Container(containers.DeclarativeContainer):
         PyJwtCodec,
         keys,
         issuer=settings.provided.issuer,
-        audience=settings.provided.audience,
     )
 
     proofs = providers.Singleton(
@@ -326,6 +342,7 @@ class Container(containers.DeclarativeContainer):
         settings.provided.token_claims,
         deployment_record,
     )
+    audiences = providers.Singleton(Audiences, resources, clients)
     current_password = providers.Singleton(
         CurrentPassword,
         unit_of_work.provider,
@@ -344,6 +361,7 @@ class Container(containers.DeclarativeContainer):
         unit_of_work.provider,
         hasher,
         tokens,
+        audiences,
         clock,
         ids,
         password_policy,
@@ -358,6 +376,7 @@ class Container(containers.DeclarativeContainer):
             unit_of_work.provider,
             codec,
             tokens,
+            audiences,
             clock,
             ids,
             session_policy,
@@ -373,6 +392,10 @@ class Container(containers.DeclarativeContainer):
         revocations,
         clock,
         providers.Callable(_if_taken, settings, proofs),
+        rule=resources.provided.ordinary,
+    )
+    reauthenticate = providers.Singleton(
+        Reauthenticate, unit_of_work.provider, current_password, tokens, audiences, clock, ids
     )
     check_proof = providers.Singleton(
         CheckProof, providers.Callable(_if_taken, settings, proofs), clock
@@ -441,10 +464,17 @@ class Container(containers.DeclarativeContainer):
     # OAuth clients.
     authenticate_client = providers.Singleton(AuthenticateClient, clients)
     introspect_token = providers.Singleton(
-        IntrospectToken, unit_of_work.provider, codec, revocations, clock
+        IntrospectToken, unit_of_work.provider, codec, revocations, clock, resources
     )
     revoke_token = providers.Singleton(
-        RevokeToken, unit_of_work.provider, codec, revocations, revoke_family, clock, ids
+        RevokeToken,
+        unit_of_work.provider,
+        codec,
+        revocations,
+        revoke_family,
+        clock,
+        ids,
+        resources,
     )
     list_revocations = providers.Singleton(ListRevocations, revocation_list, clock)
 
@@ -526,7 +556,6 @@ class Container(containers.DeclarativeContainer):
         trusted_proxies=settings.provided.trusted_proxies,
         password_grant=settings.provided.password_grant,
         issuer=settings.provided.issuer,
-        audience=settings.provided.audience,
         dpop=settings.provided.takes_proofs,
         max_body_bytes=settings.provided.max_body_bytes,
     )
@@ -538,6 +567,8 @@ class Container(containers.DeclarativeContainer):
         revoke_family=revoke_family,
         revoke_all_families=revoke_all_families,
         authenticate_access=authenticate_access,
+        reauthenticate=reauthenticate,
+        resources=resources,
         load_user=load_user,
         update_profile=update_profile,
         change_password=change_password,

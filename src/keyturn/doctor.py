@@ -2,7 +2,7 @@
 
 import asyncio
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from keyturn.adapters.argon2.hasher import Argon2Parameters, Argon2PasswordHasher
 from keyturn.adapters.clients_file.clients import ClientsFileError, load_clients
+from keyturn.adapters.clients_file.resources import ResourcesFileError, load_resources
 from keyturn.adapters.jinja2.letters import JinjaLetterWriter
 from keyturn.adapters.pyjwt.key_files import KeyFileError, load_key_ring
 from keyturn.adapters.redis.revocations import TIMEOUT
@@ -22,6 +23,7 @@ from keyturn.adapters.sqlalchemy.engine import sqlite_file
 from keyturn.adapters.sqlalchemy.migrations import require_newest_schema
 from keyturn.container import Container
 from keyturn.delivery.cli.operations import Finding, Verdict
+from keyturn.domain.client import Client
 from keyturn.domain.errors import (
     LetterUnwritable,
     MailRefused,
@@ -29,6 +31,7 @@ from keyturn.domain.errors import (
     StoreUnavailable,
 )
 from keyturn.domain.policies import PasswordPolicy
+from keyturn.domain.resource import Resources
 from keyturn.domain.secret import Secret
 from keyturn.settings import DEVELOPMENT_ISSUER, ENV_FILE, Settings
 
@@ -45,6 +48,7 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield from _files(settings)
     yield _keys(settings)
     yield _clients(settings)
+    yield _resources(settings)
     yield asyncio.run(_database(settings))
     yield _templates(settings)
     if settings.mail == "smtp":
@@ -127,6 +131,31 @@ def _clients(settings: Settings) -> Finding:
     return Finding(
         "clients", Verdict.GOOD, f"{file}: {with_secret} with a secret, {len(clients)} in all"
     )
+
+
+def _resources(settings: Settings) -> Finding:
+    file = settings.used_resources_file
+    try:
+        declared = load_resources(file, required=settings.names_resources_file)
+        audiences = Resources(settings.issuer, settings.audience, declared).audiences
+    except (ResourcesFileError, ValueError) as error:
+        return Finding("resources", Verdict.BAD, str(error))
+    for client in _readable_clients(settings):
+        unknown = client.resources - audiences
+        if client.audience is not None:
+            unknown |= {client.audience} - audiences
+        if unknown:
+            text = f"the client {client.id} names {min(unknown)}, which is not declared"
+            return Finding("resources", Verdict.DOUBTFUL, text)
+    return Finding("resources", Verdict.GOOD, f"{file}: {len(declared)} declared")
+
+
+def _readable_clients(settings: Settings) -> Iterable[Client]:
+    try:
+        return load_clients(settings.used_clients_file).values()
+    except ClientsFileError:
+        # A finding about the clients says so.
+        return ()
 
 
 async def _database(settings: Settings) -> Finding:

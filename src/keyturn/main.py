@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -141,6 +141,7 @@ def build_container(settings: Settings) -> Container:
         SettingsError: a setting, or what it points to, is not fit to serve with.
     """
     from keyturn.adapters.clients_file.clients import ClientsFileError
+    from keyturn.adapters.clients_file.resources import ResourcesFileError
     from keyturn.adapters.pyjwt.key_files import KeyFileError
     from keyturn.container import Container
 
@@ -170,6 +171,8 @@ def build_container(settings: Settings) -> Container:
         container.keys()
     with _naming("KEYTURN_CLIENTS_FILE", ClientsFileError):
         container.clients()
+    with _naming("KEYTURN_RESOURCES_FILE", ResourcesFileError, ValueError):
+        container.resources()
     return container
 
 
@@ -214,7 +217,14 @@ class CommandLineOperations(Operations):
             return asyncio.run(_administer(settings, work, only_reads=only_reads))
 
     def add_client(
-        self, client_id: str, *, public: bool, introspects: bool, reads_revocations: bool
+        self,
+        client_id: str,
+        *,
+        public: bool,
+        introspects: bool,
+        reads_revocations: bool,
+        audience: str | None = None,
+        resources: Collection[str] = (),
     ) -> Secret | None:
         """Write an OAuth client into the file of the clients."""
         from keyturn.adapters.clients_file.clients import ClientsFileError, add_client
@@ -229,6 +239,8 @@ class CommandLineOperations(Operations):
                 public=public,
                 introspects=introspects,
                 reads_revocations=reads_revocations,
+                audience=audience,
+                resources=resources,
             )
 
     def list_clients(self) -> Iterable[Client]:
@@ -244,6 +256,38 @@ class CommandLineOperations(Operations):
 
         with _refusing(), _naming("KEYTURN_CLIENTS_FILE", ClientsFileError):
             remove_client(load_settings().used_clients_file, client_id)
+
+    def add_resource(self, resource: str) -> None:
+        """Declare a resource in the file of the resources."""
+        from keyturn.adapters.clients_file.resources import (
+            ResourcesFileError,
+            add_resource,
+            load_resources,
+        )
+        from keyturn.domain.resource import Resources
+
+        with _refusing(), _naming("KEYTURN_RESOURCES_FILE", ResourcesFileError, ValueError):
+            settings = load_settings()
+            # Before the file is written: a resource that stops the start must not get into it.
+            declared = load_resources(settings.used_resources_file) | {resource}
+            Resources(settings.issuer, settings.audience, declared)
+            if settings.resources_file is None:
+                _make_data_folder(settings)
+            add_resource(settings.used_resources_file, resource)
+
+    def list_resources(self) -> Iterable[str]:
+        """Read the file of the resources."""
+        from keyturn.adapters.clients_file.resources import ResourcesFileError, load_resources
+
+        with _refusing(), _naming("KEYTURN_RESOURCES_FILE", ResourcesFileError):
+            return sorted(load_resources(load_settings().used_resources_file))
+
+    def remove_resource(self, resource: str) -> None:
+        """Take a resource out of the file of the resources."""
+        from keyturn.adapters.clients_file.resources import ResourcesFileError, remove_resource
+
+        with _refusing(), _naming("KEYTURN_RESOURCES_FILE", ResourcesFileError):
+            remove_resource(load_settings().used_resources_file, resource)
 
     def administer_keys(self, work: Callable[[KeyAdministration], T]) -> T:
         """Return what comes of work with the keys of the folder, which must be there."""
@@ -273,7 +317,7 @@ class CommandLineOperations(Operations):
         """Describe the HTTP interface, leaving data and keys alone."""
         with _refusing(), TemporaryDirectory() as folder:
             elsewhere = {"data_dir": Path(folder), "keys_dir": None, "database_url": None}
-            elsewhere["clients_file"] = None
+            elsewhere["clients_file"] = elsewhere["resources_file"] = None
             app = create_app(load_settings().model_copy(update=elsewhere))
         return json.dumps(app.openapi(), indent=2)
 

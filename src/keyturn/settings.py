@@ -24,6 +24,7 @@ from keyturn.domain.policies import (
     PasswordPolicy,
     SessionPolicy,
 )
+from keyturn.domain.resource import MAX_RESOURCE_LENGTH, same_resource
 from keyturn.ports.throttling import ThrottledAction
 from keyturn.setting_types import (
     LOOPBACK_HOSTS,
@@ -100,6 +101,11 @@ class Settings(BaseSettings):
         default=None,
         description="the OAuth clients that authenticate; unset, clients.toml in the data folder",
     )
+    resources_file: Path | None = Field(
+        default=None,
+        description="the resources that get access tokens of their own; unset, resources.toml in "
+        "the data folder",
+    )
     algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] = Field(
         default="EdDSA", description="what kind of signing key is generated at the first start"
     )
@@ -110,13 +116,20 @@ class Settings(BaseSettings):
     audience: str = Field(
         default="keyturn",
         min_length=1,
-        max_length=255,
-        description="whom access tokens are for; their aud",
+        max_length=MAX_RESOURCE_LENGTH,
+        description="the default audience: the aud of access tokens for which the client names no "
+        "resource; must differ from the issuer",
     )
     access_ttl: Duration = Field(
         default=timedelta(minutes=15),
         ge=timedelta(seconds=1),
         description="how long an access token lives; revocations are kept for the longest ever set",
+    )
+    recent_login: Duration = Field(
+        default=timedelta(minutes=5),
+        ge=timedelta(seconds=30),
+        le=timedelta(hours=1),
+        description="how long after a proof of identity a person may delete or export the account",
     )
     refresh_idle_ttl: Duration = Field(
         default=timedelta(days=7),
@@ -333,7 +346,7 @@ class Settings(BaseSettings):
             raise ValueError("must name a folder, with no ? in its name")
         return value
 
-    @field_validator("clients_file", mode="before")
+    @field_validator("clients_file", "resources_file", mode="before")
     @classmethod
     def _names_a_file(cls, value: object) -> object:
         if isinstance(value, str) and not value.strip():
@@ -400,6 +413,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "access_ttl",
+        "recent_login",
         "refresh_idle_ttl",
         "refresh_absolute_ttl",
         "refresh_grace",
@@ -428,6 +442,12 @@ class Settings(BaseSettings):
         if self.revocation_max_staleness <= self.revocation_lag:
             raise _named("revocation_max_staleness", "must exceed KEYTURN_REVOCATION_LAG")
         self._sends_mail()
+        if same_resource(self.audience, self.issuer):
+            raise _named(
+                "audience",
+                "must differ from KEYTURN_ISSUER: a service that is shown a token for the issuer "
+                "could act on the account",
+            )
         issuer = urlsplit(self.issuer)
         if issuer.scheme == "https" and not self.secure_cookies:
             raise _named("secure_cookies", "contradicts the https KEYTURN_ISSUER")
@@ -538,6 +558,16 @@ class Settings(BaseSettings):
     def names_clients_file(self) -> bool:
         """Whether somebody chose the file, and so wants it read."""
         return self.clients_file is not None
+
+    @property
+    def used_resources_file(self) -> Path:
+        """The file of the declared resources, which need not be there unless it is named."""
+        return (self.resources_file or self.data_dir / "resources.toml").absolute()
+
+    @property
+    def names_resources_file(self) -> bool:
+        """Whether the operator chose the file, so that a missing one is a mistake."""
+        return self.resources_file is not None
 
 
 @dataclass(frozen=True, slots=True)

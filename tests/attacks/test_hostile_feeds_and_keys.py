@@ -278,8 +278,8 @@ async def verify(token: Secret, clock: ManualClock) -> None:
 
 async def serve(token: Secret, clock: ManualClock) -> None:
     keys = KeyRing([_key()], _key().kid)
-    codec = PyJwtCodec(keys, issuer=TEST_ISSUER, audience=TEST_AUDIENCE)
-    codec.decode_access(token, clock.now())
+    codec = PyJwtCodec(keys, issuer=TEST_ISSUER)
+    codec.decode_access(token, clock.now(), audiences=frozenset({TEST_AUDIENCE}))
 
 
 both = pytest.mark.parametrize("accept", [verify, serve])
@@ -319,7 +319,10 @@ async def test_an_attacker_gains_nothing_by_a_token_before_its_time(
 def test_an_attacker_gains_nothing_by_a_remembered_token_after_the_clock_was_set_back() -> None:
     token = token_with(nbf=int(START.timestamp()))
     keys = keys_from_jwks(public_jwks())
-    reader = PyJwtAccessTokenReader(keys, issuer=TEST_ISSUER, audience=TEST_AUDIENCE)
-    reader.decode_access(token, START)
+    reader = PyJwtAccessTokenReader(keys, issuer=TEST_ISSUER)
+    audiences = frozenset({TEST_AUDIENCE})
+    reader.decode_access(token, START, audiences=audiences)
     with pytest.raises(InvalidAccessToken):
-        reader.decode_access(token, START - MAX_CLOCK_SKEW - timedelta(seconds=1))
+        reader.decode_access(
+            token, START - MAX_CLOCK_SKEW - timedelta(seconds=1), audiences=audiences
+        )

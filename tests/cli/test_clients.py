@@ -50,6 +50,8 @@ def test_clients_are_listed_and_removed(keyturn: Run) -> None:
         "public": False,
         "introspect": True,
         "revocations": True,
+        "audience": None,
+        "resources": [],
     }
     assert keyturn("clients", "remove", "notes").code == 0
     assert "notes" not in keyturn("clients", "list").out

@@ -63,6 +63,10 @@ def test_the_other_service_that_it_shows_knows_who_may_read(
     (command,) = re.findall(r"`keyturn (clients add .*)` prints the secret", README)
     environment.setenv("NOTES_CLIENT_SECRET", keyturn(*command.split()).out.strip())
 
+    (command,) = re.findall(r"`keyturn (resources add \S+)`", README)
+    assert keyturn(*command.split()).code == 0
+    (resource,) = re.findall(r"`\"resource\": \"(\S+)\"`", README)
+
     async def status_of(token: str, issuer: str) -> int:
         names: dict[str, Any] = {}
         with pytest.MonkeyPatch.context() as patch:
@@ -84,7 +88,7 @@ def test_the_other_service_that_it_shows_knows_who_may_read(
         assert httpx.post(f"{address[0]}/v1/auth/register", json=ada).status_code == 201
 
         def log_in() -> str:
-            answer = httpx.post(f"{address[0]}/v1/auth/login", json=ada)
+            answer = httpx.post(f"{address[0]}/v1/auth/login", json=ada | {"resource": resource})
             return str(answer.json()["access_token"])
 
         assert asyncio.run(status_of(log_in(), address[0])) == 403

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from functools import partial
 
 import httpx
 import pytest
@@ -26,6 +27,7 @@ class Service:
         self.failures: list[object] = []
         self.rotates_before_failing = False
         self.dead: set[str] = set()
+        self.wrong_audience = False
         self._lock = threading.Lock()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -47,12 +49,16 @@ class Service:
             self.ended = True
             return httpx.Response(204)
         if request.url.path == "/v1/auth/refresh":
-            answer = self._refresh(body["refresh_token"])
+            if body.get("resource") == "https://unknown.example":
+                return httpx.Response(422, json={"code": "invalid_target"})
+            answer = self._refresh(body["refresh_token"], body.get("resource", ""))
             return answer if failure is None else self._fail(failure)
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if token in self.dead or self.ended:
+        if token in self.dead or self.ended or self.wrong_audience:
             challenge = 'Bearer realm="keyturn", error="invalid_token"'
-            return httpx.Response(401, headers={"WWW-Authenticate": challenge})
+            code = "wrong_audience" if self.wrong_audience else "invalid_token"
+            problem = {"code": code, "resource": "https://auth.example.com"}
+            return httpx.Response(401, headers={"WWW-Authenticate": challenge}, json=problem)
         return httpx.Response(200, json={"token": token, "body": body})
 
     def _fail(self, failure: object) -> httpx.Response:
@@ -61,22 +67,22 @@ class Service:
         assert isinstance(failure, Exception)
         raise failure
 
-    def _refresh(self, token: str) -> httpx.Response:
+    def _refresh(self, token: str, resource: str) -> httpx.Response:
         if not self.ended and token == f"refresh-{self.generation}":
             self.generation += 1
             self.rotated_at = self.clock.now()
-            return self._tokens()
+            return self._tokens(resource)
         within_grace = self.clock.now() - self.rotated_at < timedelta(seconds=10)
         if not self.ended and token == f"refresh-{self.generation - 1}" and within_grace:
-            return self._tokens()
+            return self._tokens(resource)
         self.ended = True
         return httpx.Response(401, json={"code": "invalid_refresh_token"})
 
-    def _tokens(self) -> httpx.Response:
+    def _tokens(self, resource: str = "") -> httpx.Response:
         return httpx.Response(
             200,
             json={
-                "access_token": f"access-{self.generation}",
+                "access_token": f"access-{self.generation}{resource and f'@{resource}'}",
                 "token_type": "Bearer",
                 "expires_in": 900,
                 "refresh_token": f"refresh-{self.generation}",
@@ -111,11 +117,20 @@ class BlockingClient:
     async def access_token(self) -> Secret:
         return await asyncio.to_thread(self.itself.access_token)
 
+    async def token_for(self, resource: str, rejected: Secret | None = None) -> Secret:
+        return await asyncio.to_thread(self.itself.token_for, resource, rejected=rejected)
+
     async def logout(self) -> None:
         await asyncio.to_thread(self.itself.logout)
 
     async def post(self, content: bytes) -> httpx.Response:
         return await asyncio.to_thread(self._other.post, "/notes", content=content)
+
+    async def post_for(self, resource: str) -> httpx.Response:
+        auth = self.itself.auth_for(resource)
+        return await asyncio.to_thread(
+            partial(self._other.post, "/notes", content=b"{}", auth=auth)
+        )
 
     async def post_stream(self, content: bytes) -> httpx.Response:
         return await asyncio.to_thread(self._other.post, "/notes", content=iter([content]))
@@ -158,11 +173,18 @@ class AsyncClient:
     async def access_token(self) -> Secret:
         return await self.itself.access_token()
 
+    async def token_for(self, resource: str, rejected: Secret | None = None) -> Secret:
+        return await self.itself.token_for(resource, rejected=rejected)
+
     async def logout(self) -> None:
         await self.itself.logout()
 
     async def post(self, content: bytes) -> httpx.Response:
         return await self._other.post("/notes", content=content)
+
+    async def post_for(self, resource: str) -> httpx.Response:
+        auth = self.itself.auth_for(resource)
+        return await self._other.post("/notes", content=b"{}", auth=auth)
 
     async def post_stream(self, content: bytes) -> httpx.Response:
         async def pieces() -> AsyncIterator[bytes]:

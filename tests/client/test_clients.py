@@ -17,6 +17,7 @@ from keyturn.client import (
     KeyturnClient,
     LoginRefused,
     NotLoggedIn,
+    ResourceRefused,
     ServiceUnavailable,
     SessionEnded,
     UnexpectedAnswer,
@@ -25,6 +26,7 @@ from keyturn.domain.secret import Secret
 from keyturn.testing.doubles import ManualClock
 
 REFRESH = "/v1/auth/refresh"
+NOTES, PHOTOS = "https://notes.example", "https://photos.example"
 LOST = httpx.ReadTimeout("no answer")
 
 
@@ -33,6 +35,8 @@ class Client(Protocol):
 
     async def login(self, password: str = ...) -> None: ...
     async def access_token(self) -> Secret: ...
+    async def token_for(self, resource: str, rejected: Secret | None = ...) -> Secret: ...
+    async def post_for(self, resource: str) -> httpx.Response: ...
     async def logout(self) -> None: ...
     async def post(self, content: bytes) -> httpx.Response: ...
     async def post_stream(self, content: bytes) -> httpx.Response: ...
@@ -46,6 +50,7 @@ class Service(Protocol):
     failures: list[object]
     rotates_before_failing: bool
     dead: set[str]
+    wrong_audience: bool
 
 
 async def test_a_login_gives_tokens_until_it_is_time_to_refresh(
@@ -235,6 +240,91 @@ async def test_clients_that_share_a_file_share_the_login(
     await one.logout()
     with pytest.raises(NotLoggedIn):
         await other.access_token()
+
+
+async def test_each_resource_has_a_token_of_its_own_until_it_is_time_to_refresh(
+    client: Client, service: Service, clock: ManualClock
+) -> None:
+    await client.login()
+    for _ in range(3):
+        assert (await client.token_for(NOTES)).reveal() == f"access-11@{NOTES}"
+        assert (await client.token_for(PHOTOS)).reveal() == f"access-12@{PHOTOS}"
+        assert (await client.access_token()).reveal() == "access-10"
+    assert service.asked.count(REFRESH) == 2
+    clock.advance(timedelta(seconds=720))
+    assert (await client.token_for(NOTES)).reveal() == f"access-13@{NOTES}"
+    assert (await client.access_token()).reveal() == "access-14"
+    assert not service.ended
+
+
+async def test_many_requests_for_several_resources_refresh_once_for_each(
+    client: Client, service: Service
+) -> None:
+    await client.login()
+    resources = [NOTES, PHOTOS] * 15
+    tokens = await asyncio.gather(*(client.token_for(resource) for resource in resources))
+    assert len(set(tokens)) == 2
+    for resource, token in zip(resources, tokens, strict=True):
+        assert token.reveal().endswith(f"@{resource}")
+    assert service.asked.count(REFRESH) == 2
+    assert not service.ended
+
+
+async def test_a_rejected_token_for_a_resource_is_replaced(
+    client: Client, service: Service
+) -> None:
+    await client.login()
+    service.dead = {f"access-11@{NOTES}"}
+    assert (await client.post_for(NOTES)).json()["token"] == f"access-12@{NOTES}"
+    token = await client.token_for(NOTES)
+    assert (await client.token_for(NOTES, token)).reveal() == f"access-13@{NOTES}"
+
+
+async def test_a_token_for_the_wrong_resource_makes_no_client_go_in_circles(
+    client: Client, service: Service
+) -> None:
+    await client.login()
+    service.wrong_audience = True
+    for _ in range(3):
+        answer = await client.post(b"{}")
+        assert (answer.status_code, answer.json()["code"]) == (401, "wrong_audience")
+    assert service.asked.count(REFRESH) == 0
+    for _ in range(3):
+        answer = await client.post_for(NOTES)
+        assert (answer.status_code, answer.json()["code"]) == (401, "wrong_audience")
+    # What the service says to ask for is never asked for: it would choose which token it gets.
+    assert service.asked.count(REFRESH) == 1
+
+
+async def test_an_unknown_resource_is_refused_and_the_session_goes_on(
+    client: Client, service: Service
+) -> None:
+    await client.login()
+    with pytest.raises(ResourceRefused, match="unknown"):
+        await client.token_for("https://unknown.example")
+    assert (await client.token_for(NOTES)).reveal() == f"access-11@{NOTES}"
+
+
+async def test_a_new_login_or_a_logout_forgets_the_tokens_for_resources(client: Client) -> None:
+    await client.login()
+    await client.token_for(NOTES)
+    await client.login()
+    assert (await client.token_for(NOTES)).reveal() == f"access-22@{NOTES}"
+    await client.logout()
+    with pytest.raises(NotLoggedIn):
+        await client.token_for(NOTES)
+
+
+async def test_without_an_answer_a_token_for_a_resource_serves_until_it_expires(
+    client: Client, service: Service, clock: ManualClock
+) -> None:
+    await client.login()
+    await client.token_for(NOTES)
+    service.failures = [503] * 50
+    clock.advance(timedelta(seconds=720))
+    assert (await client.token_for(NOTES)).reveal() == f"access-11@{NOTES}"
+    with pytest.raises(ServiceUnavailable):
+        await client.token_for(PHOTOS)
 
 
 @pytest.mark.parametrize("url", ["auth.example.com", "ftp://x.example", "http://auth.example.com"])

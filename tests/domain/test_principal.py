@@ -15,10 +15,12 @@ def principal(permissions: frozenset[str] | None, scope: frozenset[str] | None) 
         FamilyId(UUID(int=2)),
         TokenId(UUID(int=3)),
         "keyturn",
+        "https://notes.example",
         0,
         frozenset({"admin"}),
         permissions,
         scope,
+        datetime(2030, 1, 1, tzinfo=UTC),
         datetime(2030, 1, 1, tzinfo=UTC),
     )
 

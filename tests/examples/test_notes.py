@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from examples.notes.app import build_app
+from examples.notes.app import RESOURCE, build_app
 
 from keyturn.client import KeyturnClient
 from keyturn.testing import make_token, make_verifier
@@ -82,6 +82,7 @@ def test_notes_trusts_keyturn_and_obeys_it_at_once(
 
     keyturn("migrate")
     secret = keyturn("clients", "add", "notes", "--revocations").strip()
+    keyturn("resources", "add", RESOURCE)
     keyturn("roles", "define", "author", "notes:read", "notes:write")
     with ExitStack() as stack:
         found = re.search(r"keyturn is at (http://\S+)", stack.enter_context(serving()))
@@ -100,7 +101,7 @@ def test_notes_trusts_keyturn_and_obeys_it_at_once(
             client.login(email, PASSWORD)
             client_of[name] = client
             notes_of[name] = stack.enter_context(
-                httpx.Client(base_url=notes_url, auth=client.auth, timeout=60)
+                httpx.Client(base_url=notes_url, auth=client.auth_for(RESOURCE), timeout=60)
             )
 
         # Access, no permission, and what belongs to somebody else.
@@ -112,21 +113,28 @@ def test_notes_trusts_keyturn_and_obeys_it_at_once(
         assert notes_of["eve"].get(path).status_code == 404
 
         # Another key signs, and nobody notices.
-        before = client_of["ada"].access_token()
+        ada = client_of["ada"]
+        before = ada.token_for(RESOURCE)
         keyturn("keys", "rotate", "--now")
 
         def is_signed_by_the_new_key() -> bool:
-            client_of["ada"].access_token(rejected=client_of["ada"].access_token())
+            ada.token_for(RESOURCE, rejected=ada.token_for(RESOURCE))
             assert notes_of["ada"].get(path).status_code == 200
             header = before.reveal().partition(".")[0]
-            return client_of["ada"].access_token().reveal().partition(".")[0] != header
+            return ada.token_for(RESOURCE).reveal().partition(".")[0] != header
 
         _eventually(is_signed_by_the_new_key)
         with_old_key = {"Authorization": f"Bearer {before.reveal()}"}
         assert httpx.get(notes_url + path, headers=with_old_key).status_code == 200
 
+        # A token for the default audience is none for the notes.
+        general = {"Authorization": f"Bearer {ada.access_token().reveal()}"}
+        refused = httpx.get(notes_url + path, headers=general)
+        assert (refused.status_code, refused.json()["code"]) == (401, "wrong_audience")
+        assert refused.json()["resource"] == RESOURCE
+
         # A log-out there is a 401 here.
-        token = client_of["ada"].access_token()
+        token = ada.token_for(RESOURCE)
         client_of["ada"].logout()
         headers = {"Authorization": f"Bearer {token.reveal()}"}
         _eventually(lambda: httpx.get(notes_url + path, headers=headers).status_code == 401)

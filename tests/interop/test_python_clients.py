@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import jwt
 import pytest
+from authlib.integrations.base_client.errors import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc8414 import get_well_known_url
 from oauthlib.oauth2 import (
@@ -102,6 +103,25 @@ def test_authlib_logs_in_refreshes_introspects_and_revokes(
         assert revoked.status_code == 200
         assert introspected(second["access_token"]) == {"active": False}
         assert introspected(second["refresh_token"]) == {"active": False}
+
+
+def test_authlib_asks_for_a_resource_at_login_and_refresh(metadata: dict[str, str]) -> None:
+    def audience(token: dict[str, str]) -> object:
+        claims = jwt.decode(token["access_token"], options={"verify_signature": False})
+        return claims["aud"]
+
+    issuer = metadata["issuer"]
+    with OAuth2Session("keyturn", token_endpoint=metadata["token_endpoint"]) as session:
+        first = session.fetch_token(
+            username=PERSON["email"], password=PERSON["password"], resource=issuer
+        )
+        assert audience(first) == issuer
+        second = session.refresh_token(metadata["token_endpoint"])
+        assert audience(second) == "keyturn"
+        third = session.refresh_token(metadata["token_endpoint"], resource=issuer)
+        assert audience(third) == issuer
+        with pytest.raises(OAuthError, match="invalid_target"):
+            session.refresh_token(metadata["token_endpoint"], resource="https://evil.example")
 
 
 def test_oauthlib_logs_in_as_a_public_client_and_refreshes(metadata: dict[str, str]) -> None:

@@ -23,7 +23,7 @@ from keyturn.adapters.sqlalchemy.migrations import migrate
 from keyturn.adapters.structlog.configuration import logging_configuration
 from keyturn.delivery.http.services import Services
 from keyturn.main import create_app
-from keyturn.settings import Settings
+from keyturn.settings import DEVELOPMENT_ISSUER, Settings
 from keyturn.use_cases.assign_roles import AssignRolesCommand
 from keyturn.use_cases.login_user import LoginUser, LoginUserCommand
 from keyturn.use_cases.token_pair import TokenPair
@@ -165,7 +165,9 @@ async def a_day_in_the_life(
     for path in (f"/v1/auth/logout?token={QUERY}", "/v1/auth/logout-all"):
         await client.post(path, headers={"Authorization": f"Bearer {token}"})
     await make_administrator()
-    last = await client.post("/v1/auth/login", json=changed)
+    # The administration accepts tokens for the issuer alone.
+    for_issuer = changed | {"resource": DEVELOPMENT_ISSUER}
+    last = await client.post("/v1/auth/login", json=for_issuer)
     assert last.status_code == 200, last.text
     return str(last.json()["access_token"])
 

@@ -1,6 +1,7 @@
 """An administrator runs the service, and nobody grants what they do not hold."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -113,17 +114,7 @@ async def test_a_token_of_narrower_scope_grants_no_more_than_its_scope(
     keyturn: InMemoryKeyturn,
 ) -> None:
     root, user = await administrator(keyturn), await keyturn.register()
-    narrow = Principal(
-        root.user_id,
-        root.session_id,
-        root.token_id,
-        root.client_id,
-        root.epoch,
-        root.roles,
-        root.permissions,
-        frozenset({"roles:assign"}),
-        root.expires_at,
-    )
+    narrow = replace(root, scope=frozenset({"roles:assign"}))
     with pytest.raises(PermissionDenied):
         await keyturn.assign_roles.execute(AssignRolesCommand(user.id, ADMIN, narrow))
 

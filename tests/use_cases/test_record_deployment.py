@@ -12,7 +12,7 @@ from keyturn.domain.policies import ClaimsPolicy, SessionPolicy
 from keyturn.domain.revocation import Revocation
 from keyturn.ports.revocations import RevocationFeed
 from keyturn.testing.builders import make_family
-from keyturn.testing.in_memory import InMemoryKeyturn
+from keyturn.testing.in_memory import AUDIENCE, InMemoryKeyturn
 from keyturn.use_cases.compare_feeds import CompareFeeds, FeedComparison
 from keyturn.use_cases.record_deployment import RecordDeployment
 from keyturn.use_cases.token_pair import TokenIssuer
@@ -144,6 +144,6 @@ async def test_a_session_that_was_read_before_the_recording_gets_no_token() -> N
         keyturn.codec, keyturn.ids, policy, ClaimsPolicy.NONE, MemoryDeploymentRecord(store)
     )
     with pytest.raises(Contention):
-        await tokens.issue(family, user, keyturn.clock.now(), scope=None)
+        await tokens.issue(family, user, keyturn.clock.now(), audience=AUDIENCE, scope=None)
     assert store.longest_access_ttl == policy.access_ttl
-    await tokens.issue(family, user, keyturn.clock.now(), scope=None)
+    await tokens.issue(family, user, keyturn.clock.now(), audience=AUDIENCE, scope=None)

@@ -13,6 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from keyturn.domain.secret import Secret
 from keyturn.testing import make_token, make_verifier
+from keyturn.testing.tokens import TEST_AUDIENCE, TEST_ISSUER
 from keyturn.verifier import KeysUnavailable, Principal, StaticTokenVerifier
 from keyturn.verifier.middleware import PRINCIPAL, AccessTokenMiddleware
 
@@ -65,6 +66,15 @@ async def test_everything_else_is_refused(
         assert (answer.status_code, answer.json()["code"]) == (401, code)
         assert answer.headers["www-authenticate"].startswith(challenge)
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_token_for_another_resource_is_told_what_to_ask_for(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.get("/me", headers=bearer(make_token(audience=TEST_ISSUER)))
+    assert (answer.status_code, answer.json()["code"]) == (401, "wrong_audience")
+    assert answer.json()["resource"] == TEST_AUDIENCE
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
 
 
 async def test_a_public_path_needs_no_token_but_takes_no_bad_one(client: httpx.AsyncClient) -> None:

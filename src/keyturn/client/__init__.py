@@ -5,6 +5,8 @@ with KeyturnClient("https://auth.example.com") as keyturn:
     keyturn.login("ada@example.com", password)
     notes = httpx.Client(base_url="https://notes.example.com", auth=keyturn.auth)
     notes.get("/notes")
+    # A service that is declared as a resource gets tokens that are good nowhere else.
+    photos = httpx.Client(auth=keyturn.auth_for("https://photos.example.com"))
 ```
 
 `AsyncKeyturnClient` is the same for asyncio and `httpx.AsyncClient`.
@@ -15,6 +17,7 @@ from keyturn.client.errors import (
     ClientError,
     LoginRefused,
     NotLoggedIn,
+    ResourceRefused,
     ServiceUnavailable,
     SessionEnded,
     UnexpectedAnswer,
@@ -36,6 +39,7 @@ __all__ = [
     "LoginRefused",
     "MemoryTokenStorage",
     "NotLoggedIn",
+    "ResourceRefused",
     "ServiceUnavailable",
     "SessionEnded",
     "TokenStorage",

@@ -19,8 +19,11 @@ from keyturn.client.exchange import (
     REFRESH_PATH,
     REFRESH_TIMEOUT,
     REST_AFTER_FAILURE,
+    HeldToken,
+    HeldTokens,
     RefreshAttempts,
     bear,
+    is_for_another_resource,
     is_repeatable,
     login_body,
     refresh_body,
@@ -67,13 +70,18 @@ class AsyncKeyturnClient:
         """
         require_safe(base_url, allow_plain_http=allow_plain_http)
         self.auth = AsyncKeyturnAuth(self)
-        """What `httpx.AsyncClient(auth=...)` takes; only for services that may see the token."""
+        """What `httpx.AsyncClient(auth=...)` takes; only for services that may see the token.
+
+        It sends tokens for the default audience; `auth_for` sends those for a resource.
+        """
         self._http = httpx.AsyncClient(base_url=base_url, transport=transport)
         self._storage = storage or MemoryTokenStorage()
         self._grace = grace
         self._clock = clock or SystemClock()
         self._sleep = sleep
-        self._refreshing: asyncio.Task[Tokens] | None = None
+        self._held = HeldTokens()
+        self._refreshing: asyncio.Task[HeldToken] | None = None
+        self._refreshing_for: str | None = None
         self._rests_until: datetime | None = None
 
     async def login(
@@ -90,11 +98,14 @@ class AsyncKeyturnClient:
         body = login_body(email, password, device_name)
         tokens = tokens_of_login(await self._post(LOGIN_PATH, body, within=LOGIN_TIMEOUT), asked_at)
         await self._settled()
+        self._held.clear()
         self._storage.save(tokens)
         self._rests_until = None
 
     async def access_token(self, *, rejected: Secret | None = None) -> Secret:
-        """Return an access token that is good for a while, refreshed if it is time.
+        """Return an access token for the default audience that is good for a while.
+
+        It is refreshed if it is time.
 
         Args:
             rejected: one that a service refused, and that must not be returned again.
@@ -105,19 +116,30 @@ class AsyncKeyturnClient:
             ServiceUnavailable: there is no answer, and no token that has not expired.
             UnexpectedAnswer: this is not how keyturn answers.
         """
-        tokens = self._storage.load()
-        if tokens is None:
-            raise NotLoggedIn
-        if tokens.access_token != rejected and self._clock.now() < tokens.refresh_at:
-            return tokens.access_token
-        try:
-            if self._refreshing is None:
-                self._refreshing = self._begin_refresh(tokens)
-            return (await asyncio.shield(self._refreshing)).access_token
-        except ServiceUnavailable:
-            if tokens.access_token == rejected or self._clock.now() >= tokens.expires_at:
-                raise
-            return tokens.access_token
+        return await self._token(None, rejected)
+
+    async def token_for(self, resource: str, *, rejected: Secret | None = None) -> Secret:
+        """Return an access token for one resource, such as `https://notes.example` (RFC 8707).
+
+        The token is cached, and refreshed if it is time. The service that `resource` names can use
+        it nowhere else.
+
+        Args:
+            resource: a resource that is declared at keyturn, or the issuer.
+            rejected: one that a service refused, and that must not be returned again.
+
+        Raises:
+            ResourceRefused: there is no such resource, or this client may not ask for it.
+            NotLoggedIn: there are no tokens.
+            SessionEnded: there were, and they are good no more.
+            ServiceUnavailable: there is no answer, and no token that has not expired.
+            UnexpectedAnswer: this is not how keyturn answers.
+        """
+        return await self._token(resource, rejected)
+
+    def auth_for(self, resource: str) -> "AsyncKeyturnAuth":
+        """Return what `httpx.AsyncClient(auth=...)` takes to send tokens for a resource."""
+        return AsyncKeyturnAuth(self, resource)
 
     async def logout(self) -> None:
         """End the session; its tokens are forgotten when the service has confirmed it.
@@ -133,6 +155,7 @@ class AsyncKeyturnClient:
         require_logged_out(
             await self._post(LOGOUT_PATH, refresh_body(tokens), within=REFRESH_TIMEOUT)
         )
+        self._held.clear()
         self._storage.clear()
 
     async def aclose(self) -> None:
@@ -158,30 +181,53 @@ class AsyncKeyturnClient:
         while self._refreshing is not None:
             await asyncio.wait([self._refreshing])
 
-    def _begin_refresh(self, tokens: Tokens) -> asyncio.Task[Tokens]:
+    async def _token(self, resource: str | None, rejected: Secret | None) -> Secret:
+        while True:
+            tokens = self._storage.load()
+            if tokens is None:
+                raise NotLoggedIn
+            held = self._held.find(tokens, resource)
+            if held is not None and not held.is_due(self._clock.now(), rejected):
+                return held.token
+            if self._refreshing is None or self._refreshing_for == resource:
+                break
+            # Each refresh uses up the refresh token: one for another resource comes first.
+            await asyncio.wait([self._refreshing])
+        try:
+            if self._refreshing is None:
+                self._refreshing = self._begin_refresh(tokens, resource)
+                self._refreshing_for = resource
+            return (await asyncio.shield(self._refreshing)).token
+        except ServiceUnavailable:
+            if held is None or not held.still_serves(self._clock.now(), rejected):
+                raise
+            return held.token
+
+    def _begin_refresh(self, tokens: Tokens, resource: str | None) -> asyncio.Task[HeldToken]:
         if self._rests_until is not None and self._clock.now() < self._rests_until:
             raise ServiceUnavailable
-        refreshing = asyncio.create_task(self._refresh(tokens))
+        refreshing = asyncio.create_task(self._refresh(tokens, resource))
         refreshing.add_done_callback(self._forget_refreshing)
         return refreshing
 
-    def _forget_refreshing(self, refreshing: asyncio.Task[Tokens]) -> None:
+    def _forget_refreshing(self, refreshing: asyncio.Task[HeldToken]) -> None:
         self._refreshing = None
         # Whoever waited has it; if all were cancelled, nobody is to be told of it.
         if not refreshing.cancelled():
             refreshing.exception()
 
-    async def _refresh(self, tokens: Tokens) -> Tokens:
+    async def _refresh(self, tokens: Tokens, resource: str | None) -> HeldToken:
         attempts = RefreshAttempts(self._clock.now(), self._grace)
         while True:
             asked_at = self._clock.now()
             try:
                 answer = await self._post(
-                    REFRESH_PATH, refresh_body(tokens), within=REFRESH_TIMEOUT
+                    REFRESH_PATH, refresh_body(tokens, resource), within=REFRESH_TIMEOUT
                 )
-                refreshed = tokens_of_refresh(answer, asked_at)
+                refreshed = tokens_of_refresh(answer, asked_at, resource)
             except SessionEnded:
                 if self._keeps(tokens):
+                    self._held.clear()
                     self._storage.clear()
                 raise
             except ServiceUnavailable:
@@ -193,8 +239,8 @@ class AsyncKeyturnClient:
             else:
                 # After a log-out meanwhile there must be none again.
                 if self._keeps(tokens):
-                    self._storage.save(refreshed)
-                return refreshed
+                    self._storage.save(self._held.add(tokens, refreshed, resource))
+                return HeldToken.of(refreshed)
             await self._sleep(pause.total_seconds())
 
     def _keeps(self, tokens: Tokens) -> bool:
@@ -222,24 +268,34 @@ class AsyncKeyturnAuth(httpx.Auth):
     """Sends a client's access token with each request of an `httpx.AsyncClient`.
 
     A request whose token was refused is sent once more with a new one: a change of roles ends
-    tokens before their time.
+    tokens before their time. A token for the wrong resource is refused for good: the caller gets
+    the 401.
     """
 
-    def __init__(self, client: AsyncKeyturnClient) -> None:
-        """Send the tokens of `client`."""
+    def __init__(self, client: AsyncKeyturnClient, resource: str | None = None) -> None:
+        """Send the tokens of `client` for a resource, or for the default audience."""
         self._client = client
+        self._resource = resource
 
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Send the request, twice if need be."""
-        token = await self._client.access_token()
+        token = await self._token()
         bear(request, token)
         repeatable = is_repeatable(request)
         answer = yield request
         if repeatable and rejects_access_token(answer):
-            bear(request, await self._client.access_token(rejected=token))
+            await answer.aread()
+            if is_for_another_resource(answer):
+                return
+            bear(request, await self._token(rejected=token))
             yield request
+
+    async def _token(self, rejected: Secret | None = None) -> Secret:
+        if self._resource is None:
+            return await self._client.access_token(rejected=rejected)
+        return await self._client.token_for(self._resource, rejected=rejected)
 
     def sync_auth_flow(
         self,

@@ -5,6 +5,7 @@ ClientError
 ├── LoginRefused         the address or the password is wrong, or neither is accepted
 ├── NotLoggedIn          there are no tokens
 │   └── SessionEnded     there were, and the service takes them no more: log in again
+├── ResourceRefused      there is no such resource, or the client may not ask for it
 ├── ServiceUnavailable   no answer, or one that says to try again
 └── UnexpectedAnswer     this is not how keyturn answers
 ```
@@ -42,6 +43,19 @@ class SessionEnded(NotLoggedIn):
     def __init__(self) -> None:
         """Raise, saying so."""
         super().__init__("the session has ended: log in again")
+
+
+class ResourceRefused(ClientError):
+    """The service issues no token for the resource; the session goes on.
+
+    Attributes:
+        resource: what was asked for.
+    """
+
+    def __init__(self, resource: str) -> None:
+        """Raise with the resource."""
+        super().__init__(f"there is no token for the resource {resource!r}")
+        self.resource = resource
 
 
 class ServiceUnavailable(ClientError):

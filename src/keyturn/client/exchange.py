@@ -1,5 +1,6 @@
 """What client and service say to each other, without any I/O."""
 
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeGuard
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ import httpx
 
 from keyturn.client.errors import (
     LoginRefused,
+    ResourceRefused,
     ServiceUnavailable,
     SessionEnded,
     UnexpectedAnswer,
@@ -63,9 +65,73 @@ def login_body(email: str, password: Secret | str, device_name: str | None) -> d
     return body
 
 
-def refresh_body(tokens: Tokens) -> dict[str, str]:
-    """Return the body of a refresh or a log-out."""
-    return {"refresh_token": tokens.refresh_token.reveal()}
+def refresh_body(tokens: Tokens, resource: str | None = None) -> dict[str, str]:
+    """Return the body of a refresh, for a resource if one is given, or of a log-out."""
+    body = {"refresh_token": tokens.refresh_token.reveal()}
+    return body if resource is None else {**body, "resource": resource}
+
+
+@dataclass(frozen=True, slots=True)
+class HeldToken:
+    """An access token for one resource, and the session that it belongs to.
+
+    Attributes:
+        refresh_at: when to refresh, aware UTC.
+        expires_at: when the token ends, aware UTC.
+    """
+
+    session_id: str
+    token: Secret
+    refresh_at: datetime
+    expires_at: datetime
+
+    @staticmethod
+    def of(tokens: Tokens) -> "HeldToken":
+        """Return the access token that came with a login or a refresh."""
+        return HeldToken(
+            tokens.session_id, tokens.access_token, tokens.refresh_at, tokens.expires_at
+        )
+
+    def is_due(self, now: datetime, rejected: Secret | None) -> bool:
+        """Return whether the token must be refreshed: a service rejected it, or it is time."""
+        return self.token == rejected or now >= self.refresh_at
+
+    def still_serves(self, now: datetime, rejected: Secret | None) -> bool:
+        """Return whether the token may be used when it could not be refreshed."""
+        return self.token != rejected and now < self.expires_at
+
+
+class HeldTokens:
+    """The access tokens of one session: that of the storage, and one for each resource.
+
+    Those for resources are kept in memory only: each can be had again by a refresh.
+    """
+
+    def __init__(self) -> None:
+        """Hold none."""
+        self._for_resources: dict[str, HeldToken] = {}
+
+    def find(self, kept: Tokens, resource: str | None) -> HeldToken | None:
+        """Return the token for a resource, or for the default audience where that is None.
+
+        Args:
+            kept: what the storage keeps; a token of another session is not returned.
+        """
+        if resource is None:
+            return HeldToken.of(kept)
+        held = self._for_resources.get(resource)
+        return held if held is not None and held.session_id == kept.session_id else None
+
+    def add(self, kept: Tokens, refreshed: Tokens, resource: str | None) -> Tokens:
+        """Hold what a refresh for a resource gave, and return what the storage must keep now."""
+        if resource is None:
+            return refreshed
+        self._for_resources[resource] = HeldToken.of(refreshed)
+        return replace(kept, refresh_token=refreshed.refresh_token)
+
+    def clear(self) -> None:
+        """Hold none: the session is over."""
+        self._for_resources.clear()
 
 
 def tokens_of_login(answer: httpx.Response, asked_at: datetime) -> Tokens:
@@ -83,10 +149,13 @@ def tokens_of_login(answer: httpx.Response, asked_at: datetime) -> Tokens:
     return _tokens(answer, asked_at)
 
 
-def tokens_of_refresh(answer: httpx.Response, asked_at: datetime) -> Tokens:
+def tokens_of_refresh(
+    answer: httpx.Response, asked_at: datetime, resource: str | None = None
+) -> Tokens:
     """Return the tokens of a refresh.
 
     Raises:
+        ResourceRefused: the service issues no token for the resource.
         SessionEnded: the refresh token is good no more.
         ServiceUnavailable: it can't be answered now; the token is not used up.
         UnexpectedAnswer: this is not how keyturn answers.
@@ -95,6 +164,8 @@ def tokens_of_refresh(answer: httpx.Response, asked_at: datetime) -> Tokens:
         raise ServiceUnavailable
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise SessionEnded
+    if resource is not None and _code(answer) == "invalid_target":
+        raise ResourceRefused(resource)
     return _tokens(answer, asked_at)
 
 
@@ -137,6 +208,15 @@ def rejects_access_token(answer: httpx.Response) -> bool:
         answer.status_code == httpx.codes.UNAUTHORIZED
         and 'error="invalid_token"' in answer.headers.get("WWW-Authenticate", "")
     )
+
+
+def is_for_another_resource(answer: httpx.Response) -> bool:
+    """Whether a service says that the access token is for another resource; the body is read.
+
+    A new token for the same resource would be rejected, too. The resource that the answer names is
+    never asked for: a service must not choose which tokens it is shown.
+    """
+    return _code(answer) == "wrong_audience"
 
 
 def is_repeatable(request: httpx.Request) -> bool:

@@ -20,8 +20,11 @@ from keyturn.client.exchange import (
     REFRESH_PATH,
     REFRESH_TIMEOUT,
     REST_AFTER_FAILURE,
+    HeldToken,
+    HeldTokens,
     RefreshAttempts,
     bear,
+    is_for_another_resource,
     is_repeatable,
     login_body,
     refresh_body,
@@ -67,13 +70,17 @@ class KeyturnClient:
         """
         require_safe(base_url, allow_plain_http=allow_plain_http)
         self.auth = KeyturnAuth(self)
-        """What `httpx.Client(auth=...)` takes; only for services that may see the token."""
+        """What `httpx.Client(auth=...)` takes; only for services that may see the token.
+
+        It sends tokens for the default audience; `auth_for` sends those for a resource.
+        """
         self._http = httpx.Client(base_url=base_url, transport=transport)
         self._storage = storage or MemoryTokenStorage()
         self._grace = grace
         self._clock = clock or SystemClock()
         self._sleep = sleep
         self._lock = threading.Lock()
+        self._held = HeldTokens()
         self._rests_until: datetime | None = None
 
     def login(self, email: str, password: Secret | str, *, device_name: str | None = None) -> None:
@@ -90,11 +97,14 @@ class KeyturnClient:
         )
         tokens = tokens_of_login(answer, asked_at)
         with self._lock:
+            self._held.clear()
             self._storage.save(tokens)
             self._rests_until = None
 
     def access_token(self, *, rejected: Secret | None = None) -> Secret:
-        """Return an access token that is good for a while, refreshed if it is time.
+        """Return an access token for the default audience that is good for a while.
+
+        It is refreshed if it is time.
 
         Args:
             rejected: one that a service refused, and that must not be returned again.
@@ -105,15 +115,30 @@ class KeyturnClient:
             ServiceUnavailable: there is no answer, and no token that has not expired.
             UnexpectedAnswer: this is not how keyturn answers.
         """
-        tokens = self._load()
-        if not self._is_due(tokens, rejected):
-            return tokens.access_token
-        with self._lock:
-            # Whoever had the lock before may have refreshed, and so may another process.
-            tokens = self._load()
-            if not self._is_due(tokens, rejected):
-                return tokens.access_token
-            return self._refreshed(tokens, rejected).access_token
+        return self._token(None, rejected)
+
+    def token_for(self, resource: str, *, rejected: Secret | None = None) -> Secret:
+        """Return an access token for one resource, such as `https://notes.example` (RFC 8707).
+
+        The token is cached, and refreshed if it is time. The service that `resource` names can use
+        it nowhere else.
+
+        Args:
+            resource: a resource that is declared at keyturn, or the issuer.
+            rejected: one that a service refused, and that must not be returned again.
+
+        Raises:
+            ResourceRefused: there is no such resource, or this client may not ask for it.
+            NotLoggedIn: there are no tokens.
+            SessionEnded: there were, and they are good no more.
+            ServiceUnavailable: there is no answer, and no token that has not expired.
+            UnexpectedAnswer: this is not how keyturn answers.
+        """
+        return self._token(resource, rejected)
+
+    def auth_for(self, resource: str) -> "KeyturnAuth":
+        """Return what `httpx.Client(auth=...)` takes to send tokens for a resource."""
+        return KeyturnAuth(self, resource)
 
     def logout(self) -> None:
         """End the session; its tokens are forgotten when the service has confirmed it.
@@ -129,6 +154,7 @@ class KeyturnClient:
             require_logged_out(
                 self._post(LOGOUT_PATH, refresh_body(tokens), within=REFRESH_TIMEOUT)
             )
+            self._held.clear()
             self._storage.clear()
 
     def close(self) -> None:
@@ -154,31 +180,48 @@ class KeyturnClient:
             raise NotLoggedIn
         return tokens
 
-    def _is_due(self, tokens: Tokens, rejected: Secret | None) -> bool:
-        return tokens.access_token == rejected or self._clock.now() >= tokens.refresh_at
+    def _token(self, resource: str | None, rejected: Secret | None) -> Secret:
+        held = self._held.find(self._load(), resource)
+        if held is not None and not held.is_due(self._clock.now(), rejected):
+            return held.token
+        with self._lock:
+            # Whoever had the lock before may have refreshed, and so may another process.
+            tokens = self._load()
+            held = self._held.find(tokens, resource)
+            if held is not None and not held.is_due(self._clock.now(), rejected):
+                return held.token
+            return self._refreshed(tokens, resource, held, rejected).token
 
-    def _refreshed(self, tokens: Tokens, rejected: Secret | None) -> Tokens:
+    def _refreshed(
+        self,
+        tokens: Tokens,
+        resource: str | None,
+        held: HeldToken | None,
+        rejected: Secret | None,
+    ) -> HeldToken:
         try:
-            refreshed = self._refresh(tokens)
+            refreshed = self._refresh(tokens, resource)
         except ServiceUnavailable:
-            if tokens.access_token == rejected or self._clock.now() >= tokens.expires_at:
+            if held is None or not held.still_serves(self._clock.now(), rejected):
                 raise
-            return tokens
+            return held
         except SessionEnded:
+            self._held.clear()
             self._storage.clear()
             raise
-        self._storage.save(refreshed)
-        return refreshed
+        self._storage.save(self._held.add(tokens, refreshed, resource))
+        return HeldToken.of(refreshed)
 
-    def _refresh(self, tokens: Tokens) -> Tokens:
+    def _refresh(self, tokens: Tokens, resource: str | None) -> Tokens:
         if self._rests_until is not None and self._clock.now() < self._rests_until:
             raise ServiceUnavailable
         attempts = RefreshAttempts(self._clock.now(), self._grace)
         while True:
             asked_at = self._clock.now()
             try:
-                answer = self._post(REFRESH_PATH, refresh_body(tokens), within=REFRESH_TIMEOUT)
-                return tokens_of_refresh(answer, asked_at)
+                body = refresh_body(tokens, resource)
+                answer = self._post(REFRESH_PATH, body, within=REFRESH_TIMEOUT)
+                return tokens_of_refresh(answer, asked_at, resource)
             except ServiceUnavailable:
                 pause = attempts.next_pause(self._clock.now())
                 if pause is None:
@@ -208,24 +251,34 @@ class KeyturnAuth(httpx.Auth):
     """Sends a client's access token with each request of an `httpx.Client`.
 
     A request whose token was refused is sent once more with a new one: a change of roles ends
-    tokens before their time.
+    tokens before their time. A token for the wrong resource is refused for good: the caller gets
+    the 401.
     """
 
-    def __init__(self, client: KeyturnClient) -> None:
-        """Send the tokens of `client`."""
+    def __init__(self, client: KeyturnClient, resource: str | None = None) -> None:
+        """Send the tokens of `client` for a resource, or for the default audience."""
         self._client = client
+        self._resource = resource
 
     def sync_auth_flow(
         self, request: httpx.Request
     ) -> Generator[httpx.Request, httpx.Response, None]:
         """Send the request, twice if need be."""
-        token = self._client.access_token()
+        token = self._token()
         bear(request, token)
         repeatable = is_repeatable(request)
         answer = yield request
         if repeatable and rejects_access_token(answer):
-            bear(request, self._client.access_token(rejected=token))
+            answer.read()
+            if is_for_another_resource(answer):
+                return
+            bear(request, self._token(rejected=token))
             yield request
+
+    def _token(self, rejected: Secret | None = None) -> Secret:
+        if self._resource is None:
+            return self._client.access_token(rejected=rejected)
+        return self._client.token_for(self._resource, rejected=rejected)
 
     def async_auth_flow(
         self,

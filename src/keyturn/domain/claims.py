@@ -1,33 +1,40 @@
 """What the two kinds of token say."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from keyturn.domain.ids import FamilyId, TokenId, UserId
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""The `auth_time` of a token that names none, as older versions issued: never recent."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """The claims of an access token (RFC 9068 §2.2); the codec adds `iss`, `aud` and `type`.
+    """The claims of an access token (RFC 9068 §2.2); the codec adds `iss` and `type`.
 
     Attributes:
+        audience: the one resource that the token is for; its `aud`.
+        auth_time: when the person last proved who they are: never after `issued_at`.
         epoch: the user's epoch when the token was issued.
         roles: role names; empty under the policy `none`.
         permissions: None where the policy does not put them into the token.
         scope: None where the token is not limited to a part of the user's permissions.
         key_thumbprint: the key (RFC 7638) that whoever presents the token must prove to hold,
             None where the token is good for any bearer (RFC 9449 §6.1).
-        issued_at, expires_at: aware UTC, whole seconds.
+        auth_time, issued_at, expires_at: aware UTC, whole seconds.
     """
 
     token_id: TokenId
     user_id: UserId
     family_id: FamilyId
     client_id: str
+    audience: str
     epoch: int
     roles: frozenset[str]
     permissions: frozenset[str] | None
     scope: frozenset[str] | None
+    auth_time: datetime
     issued_at: datetime
     expires_at: datetime
     key_thumbprint: str | None = None

@@ -6,6 +6,8 @@ KeyturnError
 │   ├── AuthenticationRequired   authentication_required   nothing was presented
 │   ├── InvalidCredentials       invalid_credentials       wrong e-mail or password, or disabled
 │   ├── InvalidAccessToken       invalid_token             the access token is not good
+│   │   └── WrongAudience        wrong_audience            it is for another resource
+│   ├── LoginTooOld              insufficient_user_authentication  (max_age seconds)
 │   ├── InvalidRefreshToken      invalid_refresh_token     the refresh token is not good
 │   ├── InvalidProof             invalid_dpop_proof        the proof of a key is not good
 │   ├── ProofNonceRequired       use_dpop_nonce            it lacks a fresh nonce
@@ -26,7 +28,8 @@ KeyturnError
 │   ├── WrongCurrentPassword     wrong_current_password
 │   ├── InvalidOneTimeToken      invalid_one_time_token
 │   ├── InvalidRole              invalid_role
-│   └── InvalidScope             invalid_scope
+│   ├── InvalidScope             invalid_scope
+│   └── InvalidTarget            invalid_target
 ├── NotFound
 │   ├── UserNotFound             user_not_found
 │   ├── RoleNotFound             role_not_found
@@ -102,6 +105,35 @@ class InvalidAccessToken(AuthenticationFailed):
 
     code = "invalid_token"
     message = "The access token is invalid, expired or revoked."
+
+
+class WrongAudience(InvalidAccessToken):
+    """The access token is genuine and current, and was issued for another resource.
+
+    Attributes:
+        resource: the resource that a client must ask for to get an accepted token (RFC 8707);
+            None where the reader of the token does not know it.
+    """
+
+    code = "wrong_audience"
+    message = "The access token is for another resource."
+
+    def __init__(self, resource: str | None = None) -> None:
+        """Raise with the resource to ask for."""
+        super().__init__()
+        self.resource = resource
+
+
+class LoginTooOld(AuthenticationFailed):
+    """The person proved who they are too long ago for this request (RFC 9470 §3)."""
+
+    code = "insufficient_user_authentication"
+    message = "This needs a more recent proof of who you are."
+
+    def __init__(self, max_age: int = 0) -> None:
+        """Raise for a request whose proof may be at most so many seconds old."""
+        super().__init__()
+        self.max_age = max_age
 
 
 class InvalidRefreshToken(AuthenticationFailed):
@@ -268,6 +300,14 @@ class InvalidScope(InvalidInput):
     code = "invalid_scope"
     message = "The scope is unknown or exceeds what was granted."
     field = "scope"
+
+
+class InvalidTarget(InvalidInput):
+    """The resource is unknown, malformed, one of several, or not for this client (RFC 8707 §2)."""
+
+    code = "invalid_target"
+    message = "The resource is unknown, malformed, one of several, or not for this client."
+    field = "resource"
 
 
 class NotFound(KeyturnError):

@@ -33,6 +33,7 @@ class AuditEventType(StrEnum):
     REFRESH_REPLAYED = "refresh_replayed"
     REUSE_DETECTED = "reuse_detected"
     SESSION_REVOKED = "session_revoked"
+    REAUTHENTICATED = "reauthenticated"
     TOKEN_REVOKED = "token_revoked"
     ALL_SESSIONS_REVOKED = "all_sessions_revoked"
     PASSWORD_CHANGED = "password_changed"

@@ -12,10 +12,12 @@ class Principal:
     """The verified caller of a request; identity, not authorization.
 
     Attributes:
+        audience: the one resource that the token is for.
         epoch: the user's epoch when the token was issued.
         roles: role names; empty under the claims policy `none`.
         permissions: None where the token does not say.
         scope: None where the token is not limited to a part of the user's permissions.
+        auth_time: when the person last proved who they are, aware UTC.
         expires_at: when the token ends, aware UTC.
     """
 
@@ -23,10 +25,12 @@ class Principal:
     session_id: FamilyId
     token_id: TokenId
     client_id: str
+    audience: str
     epoch: int
     roles: frozenset[str]
     permissions: frozenset[str] | None
     scope: frozenset[str] | None
+    auth_time: datetime
     expires_at: datetime
 
     @staticmethod
@@ -37,10 +41,12 @@ class Principal:
             session_id=claims.family_id,
             token_id=claims.token_id,
             client_id=claims.client_id,
+            audience=claims.audience,
             epoch=claims.epoch,
             roles=claims.roles,
             permissions=claims.permissions,
             scope=claims.scope,
+            auth_time=claims.auth_time,
             expires_at=claims.expires_at,
         )
 

@@ -38,18 +38,29 @@ class AccessTokenReader(Protocol):
     """Verifies access tokens; it needs no key that could sign one.
 
     Whatever is presented, and however hostile it is, reading returns claims that a known key
-    signed for this issuer and audience, or raises the one error, which never says what was wrong.
+    signed for this issuer and one of the accepted audiences, or raises an error. The error never
+    says what was wrong with a token that is not genuine and current.
     """
 
     @abstractmethod
-    def decode_access(self, token: Secret, now: datetime) -> AccessClaims:
+    def decode_access(
+        self, token: Secret, now: datetime, *, audiences: frozenset[str]
+    ) -> AccessClaims:
         """Return the claims of a valid access token, without any I/O.
 
+        A token without the claim `auth_time` was issued by an older version. Its `auth_time` must
+        be `LONG_AGO`.
+
+        Args:
+            audiences: the accepted audiences. They must be compared exactly; an empty set accepts
+                no token.
+
         Raises:
-            InvalidAccessToken: not signed by a known key with that key's algorithm, another kind,
-                issuer or audience, a claim missing or mistyped, issued or not valid until
-                (RFC 7519 §4.1.5) more than `MAX_CLOCK_SKEW` after `now`, or expired at `now`
-                (`now >= expires_at`).
+            InvalidAccessToken: not signed by a known key with that key's algorithm, another kind
+                or issuer, a claim missing or mistyped, an `aud` that names more than one audience,
+                issued or not valid until (RFC 7519 §4.1.5) more than `MAX_CLOCK_SKEW` after `now`,
+                or expired at `now` (`now >= expires_at`).
+            WrongAudience: none of that, and the token is for another audience.
         """
 
 
@@ -57,8 +68,8 @@ class TokenCodec(AccessTokenReader, Protocol):
     """Signs and verifies both kinds of token; neither kind passes for the other.
 
     Whatever is presented, and however hostile it is, decoding returns claims that this codec's
-    keys signed for this issuer and audience, or raises the one error of its kind, which never
-    says what was wrong.
+    keys signed for this issuer, or raises an error of its kind, which never says what was wrong
+    with a token that is not genuine and current.
     """
 
     @abstractmethod

@@ -17,6 +17,9 @@ from keyturn.domain.secret import Secret
 from keyturn.domain.user import USER_ROLE, Role, User, UserStatus
 from keyturn.testing.doubles import START
 
+AUDIENCE = "keyturn"
+"""Whom the access tokens of `make_claims` are for."""
+
 PASSWORD_HASH = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
 """Looks like a hash; no password is known for it."""
 
@@ -71,6 +74,8 @@ def make_principal(
         permissions=None,
         scope=scope,
         expires_at=START + timedelta(hours=1),
+        audience="keyturn",
+        auth_time=START,
     )
 
 
@@ -135,10 +140,12 @@ def make_claims(
         user_id=user.id,
         family_id=family.id,
         client_id=family.client_id,
+        audience=AUDIENCE,
         epoch=user.epoch,
         roles=user.role_names,
         permissions=user.permissions,
         scope=family.scope,
+        auth_time=min(family.created_at, issued_at),
         issued_at=issued_at,
         expires_at=issued_at + timedelta(minutes=15),
     )

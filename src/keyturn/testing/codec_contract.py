@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from keyturn.domain.claims import AccessClaims, RefreshClaims
-from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
+from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken, WrongAudience
 from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
@@ -38,13 +38,16 @@ ACCESS = AccessClaims(
     user_id=UserId(UUID("01890a5d-ac96-774b-bcce-b302099a8057")),
     family_id=FamilyId(UUID("01890a5d-ac96-774b-bcce-b302099a8058")),
     client_id="notes",
+    audience="https://api.example.com",
     epoch=3,
     roles=frozenset({"user", "éditeur"}),
     permissions=frozenset({"profile:read", "profile:write"}),
     scope=frozenset({"profile:read"}),
+    auth_time=ISSUED_AT - timedelta(days=3),
     issued_at=ISSUED_AT,
     expires_at=EXPIRES_AT,
 )
+AUDIENCES = frozenset({ACCESS.audience})
 REFRESH = RefreshClaims(
     token_id=TokenId(UUID("11111111-2222-4333-8444-666666666666")),
     user_id=ACCESS.user_id,
@@ -90,7 +93,7 @@ class TokenCodecContract:
     async def test_an_access_token_gives_back_its_claims(self, codec: TokenCodec) -> None:
         """What went in comes out, to the last claim."""
         token = await codec.encode_access(ACCESS)
-        assert codec.decode_access(token, ISSUED_AT) == ACCESS
+        assert codec.decode_access(token, ISSUED_AT, audiences=AUDIENCES) == ACCESS
 
     @pytest.mark.parametrize("permissions", [None, frozenset[str](), frozenset({"a:b", "c:d"})])
     @pytest.mark.parametrize("scope", [None, frozenset[str](), frozenset({"a:b", "c:d"})])
@@ -103,13 +106,13 @@ class TokenCodecContract:
         """None says nothing of the rights, an empty set says that there are none."""
         claims = replace(ACCESS, roles=frozenset(), permissions=permissions, scope=scope)
         token = await codec.encode_access(claims)
-        assert codec.decode_access(token, ISSUED_AT) == claims
+        assert codec.decode_access(token, ISSUED_AT, audiences=AUDIENCES) == claims
 
     async def test_a_bound_access_token_names_its_key(self, codec: TokenCodec) -> None:
         """The thumbprint of the key comes back (RFC 9449 §6.1)."""
         claims = replace(ACCESS, key_thumbprint="0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I")
         token = await codec.encode_access(claims)
-        assert codec.decode_access(token, ISSUED_AT) == claims
+        assert codec.decode_access(token, ISSUED_AT, audiences=AUDIENCES) == claims
 
     @pytest.mark.parametrize(
         ("many_roles", "told"), [(False, {"big-0", "big-1", "big-2", "user"}), (True, frozenset())]
@@ -133,6 +136,39 @@ class TokenCodecContract:
         principal = await keyturn.resolve_permissions.execute(principal)
         assert (principal.roles, principal.permissions) == (roles, user.permissions)
 
+    async def test_an_access_token_for_another_audience_is_refused(self, codec: TokenCodec) -> None:
+        """Only the accepted audiences count, to the letter; the error says no more than that."""
+        token = await codec.encode_access(ACCESS)
+        for others in (
+            frozenset[str](),
+            frozenset({"https://other.example"}),
+            frozenset({ACCESS.audience + "/"}),
+            frozenset({ACCESS.audience.upper()}),
+            frozenset({ACCESS.audience[:-1]}),
+        ):
+            with pytest.raises(WrongAudience) as caught:
+                codec.decode_access(token, ISSUED_AT, audiences=others)
+            assert caught.value.args == (WrongAudience.message,)
+            assert caught.value.__cause__ is None
+            assert caught.value.__context__ is None
+        several = frozenset({"https://other.example", ACCESS.audience})
+        assert codec.decode_access(token, ISSUED_AT, audiences=several) == ACCESS
+
+    async def test_only_a_genuine_and_current_token_is_of_the_wrong_audience(
+        self, codec: TokenCodec, stranger: TokenCodec
+    ) -> None:
+        """An attacker learns nothing of a token that is worth nothing."""
+        others = frozenset({"https://other.example"})
+        for token, now in (
+            (await stranger.encode_access(ACCESS), ISSUED_AT),
+            (await codec.encode_access(ACCESS), EXPIRES_AT),
+            (await codec.encode_access(ACCESS), ISSUED_AT - MAX_CLOCK_SKEW - TICK),
+            (await codec.encode_refresh(REFRESH), ISSUED_AT),
+        ):
+            with pytest.raises(InvalidAccessToken) as caught:
+                codec.decode_access(token, now, audiences=others)
+            assert not isinstance(caught.value, WrongAudience)
+
     async def test_a_refresh_token_gives_back_its_claims(self, codec: TokenCodec) -> None:
         """What went in comes out, to the last claim."""
         token = await codec.encode_refresh(REFRESH)
@@ -151,7 +187,7 @@ class TokenCodecContract:
         """Neither kind passes for the other."""
         token = await codec.encode_refresh(REFRESH)
         with pytest.raises(InvalidAccessToken):
-            codec.decode_access(token, ISSUED_AT)
+            codec.decode_access(token, ISSUED_AT, audiences=AUDIENCES)
 
     async def test_an_access_token_is_no_refresh_token(self, codec: TokenCodec) -> None:
         """Neither kind passes for the other."""
@@ -164,7 +200,7 @@ class TokenCodecContract:
     ) -> None:
         """The last instant before the expiry still counts."""
         token = await codec.encode_access(ACCESS)
-        assert codec.decode_access(token, ACCESS.expires_at - TICK) == ACCESS
+        assert codec.decode_access(token, ACCESS.expires_at - TICK, audiences=AUDIENCES) == ACCESS
 
     async def test_an_access_token_is_dead_at_the_very_moment_it_expires(
         self, codec: TokenCodec
@@ -173,20 +209,20 @@ class TokenCodecContract:
         token = await codec.encode_access(ACCESS)
         for late in (timedelta(0), TICK, timedelta(days=1)):
             with pytest.raises(InvalidAccessToken):
-                codec.decode_access(token, ACCESS.expires_at + late)
+                codec.decode_access(token, ACCESS.expires_at + late, audiences=AUDIENCES)
 
     async def test_an_access_token_of_a_clock_a_little_ahead_is_good_at_once(
         self, codec: TokenCodec
     ) -> None:
         """Workers whose clocks differ slightly accept each other's tokens."""
         token = await codec.encode_access(ACCESS)
-        assert codec.decode_access(token, ISSUED_AT - MAX_CLOCK_SKEW) == ACCESS
+        assert codec.decode_access(token, ISSUED_AT - MAX_CLOCK_SKEW, audiences=AUDIENCES) == ACCESS
 
     async def test_an_access_token_from_the_future_is_refused(self, codec: TokenCodec) -> None:
         """No clock may be further ahead than that."""
         token = await codec.encode_access(ACCESS)
         with pytest.raises(InvalidAccessToken):
-            codec.decode_access(token, ISSUED_AT - MAX_CLOCK_SKEW - TICK)
+            codec.decode_access(token, ISSUED_AT - MAX_CLOCK_SKEW - TICK, audiences=AUDIENCES)
 
     async def test_an_expired_refresh_token_still_says_whose_it_was(
         self, codec: TokenCodec
@@ -204,7 +240,9 @@ class TokenCodecContract:
     ) -> None:
         """Only this codec's keys count."""
         with pytest.raises(InvalidAccessToken):
-            codec.decode_access(await stranger.encode_access(ACCESS), ISSUED_AT)
+            codec.decode_access(
+                await stranger.encode_access(ACCESS), ISSUED_AT, audiences=AUDIENCES
+            )
         with pytest.raises(InvalidRefreshToken):
             codec.decode_refresh(await stranger.encode_refresh(REFRESH))
 
@@ -222,7 +260,7 @@ class TokenCodecContract:
         text = (await codec.encode_access(ACCESS)).reveal()
         for length in range(len(text)):
             with pytest.raises(InvalidAccessToken):
-                codec.decode_access(Secret(text[:length]), ISSUED_AT)
+                codec.decode_access(Secret(text[:length]), ISSUED_AT, audiences=AUDIENCES)
 
     @pytest.mark.parametrize("addition", [" ", "\n", "=", ".", "A", "\x00", "\ud800", "é"])
     async def test_adding_to_a_token_kills_it(self, codec: TokenCodec, addition: str) -> None:
@@ -230,13 +268,13 @@ class TokenCodecContract:
         text = (await codec.encode_access(ACCESS)).reveal()
         for forged in (text + addition, addition + text):
             with pytest.raises(InvalidAccessToken):
-                codec.decode_access(Secret(forged), ISSUED_AT)
+                codec.decode_access(Secret(forged), ISSUED_AT, audiences=AUDIENCES)
 
     @pytest.mark.parametrize("text", HOSTILE_TEXTS.values(), ids=HOSTILE_TEXTS.keys())
     def test_hostile_text_is_refused_with_the_one_error(self, codec: TokenCodec, text: str) -> None:
         """Whatever is presented, nothing but the one error comes back."""
         with pytest.raises(InvalidAccessToken):
-            codec.decode_access(Secret(text), ISSUED_AT)
+            codec.decode_access(Secret(text), ISSUED_AT, audiences=AUDIENCES)
         with pytest.raises(InvalidRefreshToken):
             codec.decode_refresh(Secret(text))
 
@@ -251,7 +289,7 @@ class TokenCodecContract:
         }
         for presented, now in reasons.values():
             with pytest.raises(InvalidAccessToken) as caught:
-                codec.decode_access(presented, now)
+                codec.decode_access(presented, now, audiences=AUDIENCES)
             assert caught.value.args == (InvalidAccessToken.message,)
             assert caught.value.__cause__ is None
             assert caught.value.__context__ is None

@@ -11,7 +11,7 @@ from typing import TypeGuard
 from uuid import UUID
 
 from keyturn.domain.claims import AccessClaims, RefreshClaims
-from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
+from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken, WrongAudience
 from keyturn.domain.ids import EventId, FamilyId, MailId, TokenId, UserId
 from keyturn.domain.mail import Letter, Mail
 from keyturn.domain.policies import MAX_CLOCK_SKEW
@@ -116,10 +116,12 @@ class OpaqueTokenCodec(TokenCodec):
                 "sub": str(claims.user_id),
                 "sid": str(claims.family_id),
                 "client_id": claims.client_id,
+                "aud": claims.audience,
                 "epoch": claims.epoch,
                 "roles": _listed(claims.roles),
                 "permissions": _listed(claims.permissions),
                 "scope": _listed(claims.scope),
+                "auth_time": _seconds(claims.auth_time),
                 "iat": _seconds(claims.issued_at),
                 "exp": _seconds(claims.expires_at),
                 "jkt": claims.key_thumbprint,
@@ -139,7 +141,9 @@ class OpaqueTokenCodec(TokenCodec):
             }
         )
 
-    def decode_access(self, token: Secret, now: datetime) -> AccessClaims:
+    def decode_access(
+        self, token: Secret, now: datetime, *, audiences: frozenset[str]
+    ) -> AccessClaims:
         """Return the claims of a valid access token, or raise `InvalidAccessToken`."""
         claims = self._open(token, "access")
         if claims is None:
@@ -150,15 +154,19 @@ class OpaqueTokenCodec(TokenCodec):
         roles = _as_set(claims["roles"])
         if not isinstance(epoch, int) or roles is None:
             raise InvalidAccessToken
+        if claims["aud"] not in audiences:
+            raise WrongAudience
         return AccessClaims(
             token_id=TokenId(UUID(str(claims["jti"]))),
             user_id=UserId(UUID(str(claims["sub"]))),
             family_id=FamilyId(UUID(str(claims["sid"]))),
             client_id=str(claims["client_id"]),
+            audience=str(claims["aud"]),
             epoch=epoch,
             roles=roles,
             permissions=_as_set(claims["permissions"]),
             scope=_as_set(claims["scope"]),
+            auth_time=_moment(claims["auth_time"]),
             issued_at=_moment(claims["iat"]),
             expires_at=_moment(claims["exp"]),
             key_thumbprint=None if claims["jkt"] is None else str(claims["jkt"]),

@@ -17,6 +17,7 @@ from keyturn.domain.login_policy import LoginPolicy
 from keyturn.domain.mail import Mail, QueuedMail
 from keyturn.domain.one_time_token import OneTimeTokenPolicy
 from keyturn.domain.policies import ClaimsPolicy, PasswordPolicy, SessionPolicy
+from keyturn.domain.resource import Resources
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import User, UserStatus
 from keyturn.ports.clients import Clients
@@ -39,6 +40,7 @@ from keyturn.testing.doubles import (
     SequentialIds,
 )
 from keyturn.use_cases.assign_roles import AssignRoles
+from keyturn.use_cases.audiences import Audiences
 from keyturn.use_cases.authenticate_access import AuthenticateAccess
 from keyturn.use_cases.authenticate_client import AuthenticateClient
 from keyturn.use_cases.change_password import ChangePassword
@@ -68,6 +70,7 @@ from keyturn.use_cases.load_user import LoadUser
 from keyturn.use_cases.login_user import LoginUser, LoginUserCommand
 from keyturn.use_cases.new_password import NewPasswordRules
 from keyturn.use_cases.purge_expired import PurgeExpired
+from keyturn.use_cases.reauthenticate import Reauthenticate
 from keyturn.use_cases.register_user import RegisterUser, RegisterUserCommand
 from keyturn.use_cases.request_email_change import RequestEmailChange
 from keyturn.use_cases.request_email_verification import RequestEmailVerification
@@ -92,6 +95,12 @@ from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
 from keyturn.use_cases.update_profile import UpdateProfile
 
 T = TypeVar("T")
+
+ISSUER = "http://127.0.0.1:8000"
+"""The issuer, unless `resources` says otherwise."""
+
+AUDIENCE = "keyturn"
+"""The default audience, unless `resources` says otherwise."""
 
 ADA = "ada@example.com"
 """The address of the user whom the shortcuts below speak of."""
@@ -133,6 +142,7 @@ class InMemoryKeyturn:
         codec: TokenCodec | None = None,
         blocklist: PasswordBlocklist | None = None,
         clients: Clients | None = None,
+        resources: Resources | None = None,
         proofs: ProofChecker | None = None,
         session_policy: SessionPolicy | None = None,
         password_policy: PasswordPolicy | None = None,
@@ -161,6 +171,8 @@ class InMemoryKeyturn:
         self.password_policy = password_policy or PasswordPolicy()
         self.login_policy = login_policy or LoginPolicy()
         throttle = throttle or Unthrottled()
+        self.resources = resources or Resources(ISSUER, AUDIENCE)
+        clients = clients or MemoryClients()
         blocklist = blocklist or FixedBlocklist()
         rules = NewPasswordRules(self.password_policy, blocklist)
         self.deployment = deployment or MemoryDeploymentRecord(self.store)
@@ -170,6 +182,7 @@ class InMemoryKeyturn:
         tokens = TokenIssuer(
             self.codec, self.ids, self.session_policy, claims_policy, self.deployment
         )
+        audiences = Audiences(self.resources, clients)
 
         current_password = CurrentPassword(
             self.unit_of_work,
@@ -189,6 +202,7 @@ class InMemoryKeyturn:
             self.unit_of_work,
             self.hasher,
             tokens,
+            audiences,
             self.clock,
             self.ids,
             self.password_policy,
@@ -200,6 +214,7 @@ class InMemoryKeyturn:
             self.unit_of_work,
             self.codec,
             tokens,
+            audiences,
             self.clock,
             self.ids,
             self.session_policy,
@@ -217,12 +232,15 @@ class InMemoryKeyturn:
         self.define_role = DefineRole(*change)
         self.delete_role = DeleteRole(*change)
         self.authenticate_access = AuthenticateAccess(
-            self.codec, self.revocations, self.clock, proofs
+            self.codec, self.revocations, self.clock, proofs, rule=self.resources.ordinary
+        )
+        self.reauthenticate = Reauthenticate(
+            self.unit_of_work, current_password, tokens, audiences, self.clock, self.ids
         )
         self.check_proof = CheckProof(proofs, self.clock)
-        self.authenticate_client = AuthenticateClient(clients or MemoryClients())
+        self.authenticate_client = AuthenticateClient(clients)
         self.introspect_token = IntrospectToken(
-            self.unit_of_work, self.codec, self.revocations, self.clock
+            self.unit_of_work, self.codec, self.revocations, self.clock, self.resources
         )
         self.revoke_token = RevokeToken(
             self.unit_of_work,
@@ -231,6 +249,7 @@ class InMemoryKeyturn:
             self.revoke_family,
             self.clock,
             self.ids,
+            self.resources,
         )
         self.list_revocations = ListRevocations(revocation_list, self.clock)
         self.resolve_permissions = ResolvePermissions(
@@ -302,9 +321,11 @@ class InMemoryKeyturn:
         """Register a user."""
         return await self.register_user.execute(RegisterUserCommand(email, password))
 
-    async def login(self, email: str = ADA, password: Secret = PASSWORD) -> TokenPair:
+    async def login(
+        self, email: str = ADA, password: Secret = PASSWORD, *, resource: str | None = None
+    ) -> TokenPair:
         """Log a user in."""
-        return await self.login_user.execute(LoginUserCommand(email, password))
+        return await self.login_user.execute(LoginUserCommand(email, password, resource=resource))
 
     async def forget_password(self, email: str = ADA) -> Secret:
         """Ask for a reset, read the mail and return the token of its link."""
@@ -324,9 +345,13 @@ class InMemoryKeyturn:
                 return Secret(mail.text)
         raise LookupError("no mail with a token was sent")
 
-    async def refresh(self, refresh_token: Secret) -> RotateRefreshResult:
+    async def refresh(
+        self, refresh_token: Secret, *, resource: str | None = None
+    ) -> RotateRefreshResult:
         """Refresh a session."""
-        return await self.rotate_refresh.execute(RotateRefreshCommand(refresh_token))
+        return await self.rotate_refresh.execute(
+            RotateRefreshCommand(refresh_token, resource=resource)
+        )
 
     async def logout(self, refresh_token: Secret) -> None:
         """End the session of a refresh token."""

@@ -37,6 +37,7 @@ def make_token(
     epoch: int = 0,
     issuer: str = TEST_ISSUER,
     audience: str = TEST_AUDIENCE,
+    auth_time: datetime | None = None,
     issued_at: datetime | None = None,
     lifetime: timedelta = timedelta(minutes=15),
 ) -> str:
@@ -47,6 +48,8 @@ def make_token(
         session_id: the login that it belongs to; a new one by default.
         permissions: None for a token that does not tell them.
         scope: None for a token that is not limited.
+        audience: the one resource that the token is for.
+        auth_time: when the person last proved who they are, aware; `issued_at` by default.
         issued_at: aware; now by default. In the past, it makes a token that has expired.
         lifetime: from then on, in whole seconds.
     """
@@ -55,6 +58,7 @@ def make_token(
         "iss": issuer,
         "aud": audience,
         "sub": str(user_id or uuid4()),
+        "auth_time": int((auth_time or began).timestamp()),
         "iat": int(began.timestamp()),
         "exp": int((began + lifetime).timestamp()),
         "jti": str(uuid4()),

@@ -3,8 +3,9 @@
 from datetime import datetime
 
 from keyturn.domain.claims import AccessClaims
-from keyturn.domain.errors import InvalidAccessToken
+from keyturn.domain.errors import InvalidAccessToken, LoginTooOld, WrongAudience
 from keyturn.domain.principal import Principal
+from keyturn.domain.resource import AccessRule
 from keyturn.domain.secret import Secret
 from keyturn.ports.proofs import Proof, ProofChecker
 from keyturn.ports.system import Clock
@@ -21,20 +22,31 @@ class AuthenticateAccess:
         revocations: RevocationReplica,
         clock: Clock,
         proofs: ProofChecker | None = None,
+        *,
+        rule: AccessRule,
     ) -> None:
-        """Check bound tokens with `proofs`; without one, no bound token is good."""
+        """Check tokens for requests that name no rule of their own by `rule`.
+
+        Bound tokens are checked with `proofs`; without one, no bound token is good.
+        """
         self._tokens = tokens
         self._revocations = revocations
         self._clock = clock
         self._proofs = proofs
+        self._rule = rule
 
-    def execute(self, access_token: Secret, proof: Proof | None = None) -> Principal:
+    def execute(
+        self, access_token: Secret, proof: Proof | None = None, *, rule: AccessRule | None = None
+    ) -> Principal:
         """Return the caller.
 
         Args:
             proof: what came with the token, None where it is presented as a bearer token.
+            rule: which tokens the request accepts; None for the rule of the constructor.
 
         Raises:
+            WrongAudience: the token is for another resource.
+            LoginTooOld: the person proved who they are longer ago than the rule allows.
             InvalidAccessToken: the token is malformed, forged, expired, revoked or of another kind;
                 or it is bound to a key and presented without it, or the other way round.
             InvalidProof: the proof is not good.
@@ -43,10 +55,19 @@ class AuthenticateAccess:
             RevocationsUnknown: nobody can tell at the moment whether it is revoked.
         """
         now = self._clock.now()
-        claims = self._tokens.decode_access(access_token, now)
+        rule = rule or self._rule
+        try:
+            claims = self._tokens.decode_access(access_token, now, audiences=rule.audiences)
+        except WrongAudience:
+            claims = None
+        if claims is None:
+            # Raised out here, the error has no context that could hold a part of the token.
+            raise WrongAudience(rule.resource)
         self._revocations.check(claims, now)
         if claims.key_thumbprint is not None or proof is not None:
             self._check_key(claims, access_token, proof, now)
+        if rule.max_age is not None and now - claims.auth_time > rule.max_age:
+            raise LoginTooOld(int(rule.max_age.total_seconds()))
         return Principal.of(claims)
 
     def _check_key(

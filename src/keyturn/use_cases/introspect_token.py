@@ -12,6 +12,7 @@ from keyturn.domain.errors import (
     InvalidRefreshToken,
 )
 from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.resource import Resources
 from keyturn.domain.secret import Secret
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock
@@ -31,6 +32,8 @@ class ActiveToken:
     """A token that is good at this moment.
 
     Attributes:
+        audience: whom the token is for; the issuer itself for a refresh token.
+        auth_time: when the person last proved who they are, aware UTC; None for a refresh token.
         roles: what the user has, empty where the token is limited to a scope.
         permissions: what the token is good for: the user's permissions, within its scope.
         issued_at, expires_at: aware UTC.
@@ -42,8 +45,10 @@ class ActiveToken:
     user_id: UserId
     session_id: FamilyId
     client_id: str
+    audience: str
     roles: frozenset[str]
     permissions: frozenset[str]
+    auth_time: datetime | None
     issued_at: datetime
     expires_at: datetime
     key_thumbprint: str | None
@@ -58,17 +63,22 @@ class IntrospectToken:
         codec: TokenCodec,
         revocations: RevocationReplica,
         clock: Clock,
+        resources: Resources,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._codec = codec
         self._revocations = revocations
         self._clock = clock
+        self._resources = resources
 
     async def execute(self, client: Client, token: Secret) -> ActiveToken | None:
         """Return what is to be told of a token of either kind, None if it is not good (RFC 7662).
 
         Only the live refresh token of a session is good: one that could still ask for the same
         successor again is none that anybody should act upon.
+
+        A client sees only tokens for its own audience: for every other token the answer is None.
+        A refresh token is for the issuer, so only a client whose audience is the issuer sees it.
 
         Raises:
             InvalidClient: the client is one that anybody may claim to be.
@@ -81,17 +91,20 @@ class IntrospectToken:
         if not client.introspects:
             raise ClientNotAllowed
         now = self._clock.now()
+        audience = client.audience or self._resources.default_audience
         try:
-            return await self._access(token, now)
+            return await self._access(token, now, audience)
         except InvalidAccessToken:
             pass
+        if audience != self._resources.issuer:
+            return None
         try:
             return await self._refresh(token, now)
         except InvalidRefreshToken:
             return None
 
-    async def _access(self, token: Secret, now: datetime) -> ActiveToken | None:
-        claims = self._codec.decode_access(token, now)
+    async def _access(self, token: Secret, now: datetime, audience: str) -> ActiveToken | None:
+        claims = self._codec.decode_access(token, now, audiences=frozenset({audience}))
         self._revocations.check(claims, now)
         async with self._unit_of_work() as uow:
             found = await uow.families.get_with_user(claims.family_id)
@@ -113,8 +126,10 @@ class IntrospectToken:
             user_id=claims.user_id,
             session_id=claims.family_id,
             client_id=claims.client_id,
+            audience=claims.audience,
             roles=frozenset() if limited else user.role_names,
             permissions=_within(claims.scope, user.permissions),
+            auth_time=claims.auth_time,
             issued_at=claims.issued_at,
             expires_at=claims.expires_at,
             key_thumbprint=claims.key_thumbprint,
@@ -140,8 +155,10 @@ class IntrospectToken:
             user_id=claims.user_id,
             session_id=claims.family_id,
             client_id=family.client_id,
+            audience=self._resources.issuer,
             roles=frozenset() if family.scope is not None else user.role_names,
             permissions=_within(family.scope, user.permissions),
+            auth_time=None,
             issued_at=claims.issued_at,
             expires_at=claims.expires_at,
             key_thumbprint=family.key_thumbprint,

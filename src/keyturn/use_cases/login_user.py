@@ -30,6 +30,7 @@ from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
 from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
+from keyturn.use_cases.audiences import Audiences
 from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
 
 DEVICE_REMEMBERED = timedelta(days=30)
@@ -51,6 +52,7 @@ class LoginUserCommand:
 
     Attributes:
         key_thumbprint: the key that the session is bound to, None for none.
+        resource: what the access token is for (RFC 8707); None for the default audience.
     """
 
     email: str
@@ -60,6 +62,7 @@ class LoginUserCommand:
     client_id: str = DEFAULT_CLIENT_ID
     scope: Scope = None
     key_thumbprint: str | None = None
+    resource: str | None = None
 
 
 class LoginUser:
@@ -70,6 +73,7 @@ class LoginUser:
         unit_of_work: UnitOfWorkFactory,
         hasher: PasswordHasher,
         tokens: TokenIssuer,
+        audiences: Audiences,
         clock: Clock,
         ids: IdGenerator,
         password_policy: PasswordPolicy,
@@ -80,6 +84,7 @@ class LoginUser:
         self._unit_of_work = unit_of_work
         self._hasher = hasher
         self._tokens = tokens
+        self._audiences = audiences
         self._clock = clock
         self._ids = ids
         self._password_policy = password_policy
@@ -101,6 +106,7 @@ class LoginUser:
             TooManyAttempts: too many logins from the same source.
             InvalidEmail, PasswordNotText, PasswordTooLong: nobody's credentials can look like this.
             InvalidScope: the user may do nothing of the scope.
+            InvalidTarget: there is no such resource, or the client may not ask for it.
             Unavailable: the hasher is busy or the store does not answer.
         """
         await self._throttle.admit(
@@ -108,6 +114,8 @@ class LoginUser:
             source=source_of(command.origin.ip),
             account=canonical_email(command.email),
         )
+        # Before the password: this depends on the client alone and says nothing of an account.
+        audience = await self._audiences.of(command.client_id, command.resource)
         password = self._password_policy.normalise(command.password)
         await self._tokens.prepare()
         verified, verified_hash = False, None
@@ -128,7 +136,7 @@ class LoginUser:
                 raise InvalidCredentials
             verified_hash = user.password_hash
             try:
-                return await self._start_session(user, password, command)
+                return await self._start_session(user, password, command, audience)
             except StaleUser:
                 continue
         raise Contention
@@ -210,7 +218,7 @@ class LoginUser:
         )
 
     async def _start_session(
-        self, user: User, password: Secret, command: LoginUserCommand
+        self, user: User, password: Secret, command: LoginUserCommand, audience: str
     ) -> TokenPair:
         scope = granted_scope(command.scope, user.permissions)
         password_hash = await self._current_hash(user, password)
@@ -270,7 +278,7 @@ class LoginUser:
                     origin=command.origin,
                 )
             )
-            pair = await self._tokens.issue(family, user, now, scope=scope)
+            pair = await self._tokens.issue(family, user, now, audience=audience, scope=scope)
             await uow.commit()
         return pair
 

@@ -11,6 +11,7 @@ from keyturn.domain.errors import (
     TokenOfAnotherClient,
 )
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
+from keyturn.domain.resource import Resources
 from keyturn.domain.secret import Secret
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
@@ -39,6 +40,7 @@ class RevokeToken:
         revoke_family: RevokeFamily,
         clock: Clock,
         ids: IdGenerator,
+        resources: Resources,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._codec = codec
@@ -46,6 +48,7 @@ class RevokeToken:
         self._revoke_family = revoke_family
         self._clock = clock
         self._ids = ids
+        self._resources = resources
 
     async def execute(self, command: RevokeTokenCommand) -> None:
         """Revoke a token (RFC 7009 §2); one that is good for nothing is no error (§2.2).
@@ -59,16 +62,20 @@ class RevokeToken:
         """
         now = self._clock.now()
         try:
-            await self._revoke_access(self._codec.decode_access(command.token, now), command)
+            # A client may give back the tokens that it was issued, whatever they are for.
+            claims = self._codec.decode_access(
+                command.token, now, audiences=self._resources.audiences
+            )
+            await self._revoke_access(claims, command)
         except InvalidAccessToken:
             pass
         else:
             return
         try:
-            claims = self._codec.decode_refresh(command.token)
+            refresh_claims = self._codec.decode_refresh(command.token)
         except InvalidRefreshToken:
             return
-        await self._revoke_refresh(claims, command)
+        await self._revoke_refresh(refresh_claims, command)
 
     async def _revoke_access(self, claims: AccessClaims, command: RevokeTokenCommand) -> None:
         if claims.client_id != command.client.id:

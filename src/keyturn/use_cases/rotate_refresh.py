@@ -27,6 +27,7 @@ from keyturn.ports.system import Clock, IdGenerator
 from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.ports.tokens import TokenCodec
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
+from keyturn.use_cases.audiences import Audiences
 from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
 from keyturn.use_cases.unanswered_rotations import UnansweredRotations
 
@@ -37,6 +38,8 @@ class RotateRefreshCommand:
 
     Attributes:
         key_thumbprint: the key that the client has proved to hold, None for no proof.
+        resource: what the access token is for (RFC 8707); None for the default audience, whatever
+            the access token before was for.
     """
 
     refresh_token: Secret
@@ -44,6 +47,7 @@ class RotateRefreshCommand:
     client_id: str = DEFAULT_CLIENT_ID
     scope: Scope = None
     key_thumbprint: str | None = None
+    resource: str | None = None
 
 
 class RefreshOutcome(StrEnum):
@@ -69,6 +73,7 @@ class RotateRefresh:
         unit_of_work: UnitOfWorkFactory,
         codec: TokenCodec,
         tokens: TokenIssuer,
+        audiences: Audiences,
         clock: Clock,
         ids: IdGenerator,
         policy: SessionPolicy,
@@ -77,6 +82,7 @@ class RotateRefresh:
         self._unit_of_work = unit_of_work
         self._codec = codec
         self._tokens = tokens
+        self._audiences = audiences
         self._clock = clock
         self._ids = ids
         self._policy = policy
@@ -86,13 +92,15 @@ class RotateRefresh:
     async def execute(self, command: RotateRefreshCommand) -> RotateRefreshResult:
         """Refresh a session (RFC 6749 §6, RFC 9700 §4.14.2).
 
-        Whatever fails with `Unavailable`, `TooManyAttempts` or `InvalidScope` has not used up the
-        token.
+        Whatever fails with `Unavailable`, `TooManyAttempts`, `InvalidScope` or `InvalidTarget` has
+        not used up the token. A replay for another resource gives the same refresh token, with an
+        access token for that resource.
 
         Raises:
             InvalidRefreshToken: the token is worth nothing. On reuse the whole family has been
                 revoked, and that is committed, before this is raised.
             InvalidScope: the scope exceeds what the session was granted.
+            InvalidTarget: there is no such resource, or the client may not ask for it.
             TooManyAttempts: too many refreshes from the same source, or of the same session.
             Unavailable: the store or the signing key can't be reached.
         """
@@ -105,6 +113,7 @@ class RotateRefresh:
         await self._throttle.admit(
             ThrottledAction.REFRESH, source=source, account=str(claims.family_id)
         )
+        audience = await self._audiences.of(command.client_id, command.resource)
         presented = PresentedToken(
             family_id=claims.family_id,
             user_id=claims.user_id,
@@ -116,13 +125,17 @@ class RotateRefresh:
         for _ in range(MAX_ATTEMPTS):
             try:
                 async with self._unit_of_work() as uow:
-                    return await self._decide(uow, presented, command)
+                    return await self._decide(uow, presented, command, audience)
             except StaleFamily:
                 continue
         raise Contention
 
     async def _decide(
-        self, uow: UnitOfWork, presented: PresentedToken, command: RotateRefreshCommand
+        self,
+        uow: UnitOfWork,
+        presented: PresentedToken,
+        command: RotateRefreshCommand,
+        audience: str,
     ) -> RotateRefreshResult:
         found = await uow.families.get_with_user(presented.family_id)
         if found is None:
@@ -134,7 +147,7 @@ class RotateRefresh:
             case Rotate():
                 successor = family.rotated(self._ids.token_id(), now, self._policy, command.origin)
                 # Signed before the commit: a key that can't be reached uses up no token.
-                pair = await self._issue(successor, user, now, command)
+                pair = await self._issue(successor, user, now, command, audience)
                 uow.families.save(successor)
                 # Before the commit: somebody may be handed the successor meanwhile. If the commit
                 # fails, it may have been stored all the same, or still be.
@@ -150,7 +163,7 @@ class RotateRefresh:
                 self._unanswered.forget(successor.current)
                 return RotateRefreshResult(RefreshOutcome.ROTATED, pair)
             case Replay():
-                pair = await self._issue(family, user, now, command)
+                pair = await self._issue(family, user, now, command, audience)
                 self._note(uow, AuditEventType.REFRESH_REPLAYED, family, now, command.origin)
                 await uow.commit()
                 self._unanswered.hand_out(family.current, now)
@@ -165,12 +178,17 @@ class RotateRefresh:
                 raise InvalidRefreshToken
 
     async def _issue(
-        self, family: RefreshTokenFamily, user: User, now: datetime, command: RotateRefreshCommand
+        self,
+        family: RefreshTokenFamily,
+        user: User,
+        now: datetime,
+        command: RotateRefreshCommand,
+        audience: str,
     ) -> TokenPair:
         if not user.is_active:
             raise InvalidRefreshToken
         scope = narrowed_scope(family.scope, command.scope, user.permissions)
-        return await self._tokens.issue(family, user, now, scope=scope)
+        return await self._tokens.issue(family, user, now, audience=audience, scope=scope)
 
     def _note(
         self,

@@ -60,8 +60,28 @@ class TokenPair:
         return int(self.expires_in * REFRESH_AFTER)
 
 
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """An access token without a refresh token.
+
+    Attributes:
+        expires_in: seconds that the token lives.
+        key_thumbprint: the key that the token is bound to, None where it is not bound.
+    """
+
+    token: Secret
+    issued_at: datetime
+    expires_at: datetime
+    key_thumbprint: str | None
+
+    @property
+    def expires_in(self) -> int:
+        """Seconds that the token lives."""
+        return int((self.expires_at - self.issued_at).total_seconds())
+
+
 class TokenIssuer:
-    """Signs the pair of tokens that a family is worth; shared by login and refresh."""
+    """Signs the tokens of a family; shared by login, refresh and reauthentication."""
 
     def __init__(
         self,
@@ -103,12 +123,54 @@ class TokenIssuer:
         user: User,
         now: datetime,
         *,
+        audience: str,
         scope: frozenset[str] | None,
     ) -> TokenPair:
         """Return a fresh access token and the family's live refresh token.
 
+        The login of the family is the `auth_time` of the access token.
+
         Args:
+            audience: the one resource that the access token is for.
             scope: what the access token is limited to, None for all that the user may.
+
+        Raises:
+            Contention: the lifetime of access tokens was not recorded when the session was read.
+                It is now, so the caller reads again or asks the client to.
+            Unavailable: the signing key or the store can't be reached.
+        """
+        access = await self.issue_access(
+            family, user, now, audience=audience, scope=scope, auth_time=family.created_at
+        )
+        refresh_claims = family.live_refresh_claims()
+        return TokenPair(
+            access_token=access.token,
+            refresh_token=await self._codec.encode_refresh(refresh_claims),
+            user_id=user.id,
+            session_id=family.id,
+            issued_at=access.issued_at,
+            expires_at=access.expires_at,
+            refresh_expires_at=refresh_claims.expires_at,
+            scope=scope,
+            key_thumbprint=family.key_thumbprint,
+        )
+
+    async def issue_access(
+        self,
+        family: RefreshTokenFamily,
+        user: User,
+        now: datetime,
+        *,
+        audience: str,
+        scope: frozenset[str] | None,
+        auth_time: datetime,
+    ) -> AccessToken:
+        """Return a fresh access token of a family, and leave the family as it is.
+
+        Args:
+            audience: the one resource that the token is for.
+            scope: what the token is limited to, None for all that the user may.
+            auth_time: when the person last proved who they are.
 
         Raises:
             Contention: the lifetime of access tokens was not recorded when the session was read.
@@ -124,33 +186,25 @@ class TokenIssuer:
             issued_at + self._policy.access_ttl, family.expires_at.replace(microsecond=0)
         )
         roles, permissions = _told(user, self._claims_policy)
-        access_token = await self._codec.encode_access(
+        token = await self._codec.encode_access(
             AccessClaims(
                 token_id=self._ids.token_id(),
                 user_id=user.id,
                 family_id=family.id,
                 client_id=family.client_id,
+                audience=audience,
                 epoch=user.epoch,
                 roles=roles,
                 permissions=permissions,
                 scope=scope,
+                # The clock of the worker that saw the login may be ahead of this one.
+                auth_time=min(auth_time.replace(microsecond=0), issued_at),
                 issued_at=issued_at,
                 expires_at=expires_at,
                 key_thumbprint=family.key_thumbprint,
             )
         )
-        refresh_claims = family.live_refresh_claims()
-        return TokenPair(
-            access_token=access_token,
-            refresh_token=await self._codec.encode_refresh(refresh_claims),
-            user_id=user.id,
-            session_id=family.id,
-            issued_at=issued_at,
-            expires_at=expires_at,
-            refresh_expires_at=refresh_claims.expires_at,
-            scope=scope,
-            key_thumbprint=family.key_thumbprint,
-        )
+        return AccessToken(token, issued_at, expires_at, family.key_thumbprint)
 
 
 def _told(user: User, policy: ClaimsPolicy) -> tuple[frozenset[str], frozenset[str] | None]:

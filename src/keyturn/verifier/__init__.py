@@ -23,6 +23,7 @@ from keyturn.domain.errors import (
     PermissionDenied,
     RevocationsUnknown,
     Unavailable,
+    WrongAudience,
 )
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
@@ -46,4 +47,5 @@ __all__ = [
     "TokenVerifier",
     "Unavailable",
     "WhenLost",
+    "WrongAudience",
 ]

@@ -14,6 +14,7 @@ from keyturn.domain.errors import (
     InvalidAccessToken,
     KeyturnError,
     Unavailable,
+    WrongAudience,
 )
 from keyturn.domain.principal import Principal
 
@@ -100,6 +101,8 @@ async def _refuse(scope: Scope, send: Send, error: KeyturnError) -> None:
         "detail": error.detail,
         "code": error.code,
     }
+    if isinstance(error, WrongAudience) and error.resource is not None:
+        problem["resource"] = error.resource
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"cache-control", b"no-store"),

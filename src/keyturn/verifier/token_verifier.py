@@ -20,6 +20,7 @@ from keyturn.delivery.background.follow_revocations import FollowRevocations
 from keyturn.delivery.background.repetition import Repetition
 from keyturn.delivery.http.services import AccessChecks
 from keyturn.domain.principal import Principal
+from keyturn.domain.resource import AccessRule
 from keyturn.domain.secret import Secret
 from keyturn.ports.proofs import Proof
 from keyturn.ports.revocations import RevocationList, RevocationPage
@@ -54,6 +55,7 @@ class _TokenChecks(AccessChecks):
 
         Raises:
             InvalidAccessToken: the token is malformed, forged, expired, revoked or of another kind.
+            WrongAudience: the token is for another resource.
             KeysUnavailable: nobody can tell at the moment which keys sign.
             RevocationsUnknown: nobody can tell at the moment whether the token is revoked.
         """
@@ -91,8 +93,10 @@ class StaticTokenVerifier(_TokenChecks):
         keys = keys_from_jwks(jwks)
         if not len(keys):
             raise ValueError("the JWK Set holds no public key that can be used")
-        reader = PyJwtAccessTokenReader(keys, issuer=issuer, audience=audience)
-        super().__init__(AuthenticateAccess(reader, _no_revocations(clock), clock))
+        _require_audience(audience)
+        reader = PyJwtAccessTokenReader(keys, issuer=issuer)
+        rule = AccessRule.only(audience)
+        super().__init__(AuthenticateAccess(reader, _no_revocations(clock), clock, rule=rule))
 
 
 class TokenVerifier(_TokenChecks):
@@ -119,7 +123,8 @@ class TokenVerifier(_TokenChecks):
 
         Args:
             issuer: the `iss`, which is the URL that keyturn is reached at.
-            audience: the `aud`.
+            audience: the `aud`: the resource that this service was declared as, or the default
+                audience. A token for the issuer is rejected, unless the issuer is named here.
             revocations: a `RevocationFeed`, or `IgnoreRevocations()`.
             jwks_url: where the keys are, if not at `/.well-known/jwks.json` of the issuer.
             revocations_url: where the feed is, if not at `/v1/revocations` of the issuer.
@@ -131,6 +136,7 @@ class TokenVerifier(_TokenChecks):
         Raises:
             ValueError: an argument is empty or contradicts another, or a URL is not safe to use.
         """
+        _require_audience(audience)
         base = issuer.rstrip("/")
         jwks_url = jwks_url or f"{base}/.well-known/jwks.json"
         revocations_url = revocations_url or f"{base}/v1/revocations"
@@ -162,8 +168,9 @@ class TokenVerifier(_TokenChecks):
             timeout=_FETCH_TIMEOUT,
             sleep=self._until_keys_are_due,
         )
-        reader = PyJwtAccessTokenReader(self._keys, issuer=issuer, audience=audience)
-        super().__init__(AuthenticateAccess(reader, replica, clock))
+        reader = PyJwtAccessTokenReader(self._keys, issuer=issuer)
+        rule = AccessRule.only(audience)
+        super().__init__(AuthenticateAccess(reader, replica, clock, rule=rule))
         self._open = AsyncExitStack()
 
     async def authenticate(
@@ -176,6 +183,7 @@ class TokenVerifier(_TokenChecks):
 
         Raises:
             InvalidAccessToken: the token is malformed, forged, expired, revoked or of another kind.
+            WrongAudience: the token is for another resource.
             KeysUnavailable: nobody can tell at the moment which keys sign.
             RevocationsUnknown: nobody can tell at the moment whether the token is revoked.
         """
@@ -249,6 +257,11 @@ def _staleness(feed: RevocationFeed) -> timedelta | None:
 
 def _secret(value: Secret | str) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
+
+
+def _require_audience(audience: str) -> None:
+    if not audience:
+        raise ValueError("a verifier needs an audience")
 
 
 def _require_safe(url: str, *, allow_plain_http: bool) -> None:

@@ -17,7 +17,7 @@ from keyturn.adapters.pyjwt.key_ring import Key, KeyRing, SigningAlgorithm
 from keyturn.domain.claims import AccessClaims
 from keyturn.domain.errors import InvalidAccessToken
 from keyturn.domain.secret import Secret
-from keyturn.testing.codec_contract import ACCESS, ISSUED_AT
+from keyturn.testing.codec_contract import ACCESS, AUDIENCES, ISSUED_AT
 
 ISSUER = "https://auth.example.com"
 AUDIENCE = "https://api.example.com"
@@ -45,8 +45,8 @@ def key_of() -> Callable[..., Key]:
 def codec_of() -> Callable[..., PyJwtCodec]:
     """Return a function that makes a codec whose first key signs."""
 
-    def codec_of(*keys: Key, issuer: str = ISSUER, audience: str = AUDIENCE) -> PyJwtCodec:
-        return PyJwtCodec(KeyRing(keys, keys[0].kid), issuer=issuer, audience=audience)
+    def codec_of(*keys: Key, issuer: str = ISSUER) -> PyJwtCodec:
+        return PyJwtCodec(KeyRing(keys, keys[0].kid), issuer=issuer)
 
     return codec_of
 
@@ -92,12 +92,12 @@ class Forger:
 
     def accepted(self, token: str) -> AccessClaims:
         """Return the claims that the codec takes from the token."""
-        return self.codec.decode_access(Secret(token), ISSUED_AT)
+        return self.codec.decode_access(Secret(token), ISSUED_AT, audiences=AUDIENCES)
 
     def refused(self, token: str) -> None:
         """Fail unless the codec refuses the token with its one error, whose cause says nothing."""
         with pytest.raises(InvalidAccessToken) as caught:
-            self.codec.decode_access(Secret(token), ISSUED_AT)
+            self.codec.decode_access(Secret(token), ISSUED_AT, audiences=AUDIENCES)
         assert caught.value.args == (InvalidAccessToken.message,)
         assert caught.value.__context__ is None
 
@@ -114,6 +114,7 @@ def forger(
     claims = {
         "iss": ISSUER,
         "aud": AUDIENCE,
+        "auth_time": int(ACCESS.auth_time.timestamp()),
         "sub": str(ACCESS.user_id),
         "iat": int(ACCESS.issued_at.timestamp()),
         "exp": int(ACCESS.expires_at.timestamp()),

@@ -20,9 +20,10 @@ from tests.adapters.pyjwt.conftest import Forger
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.compact_jws import MAX_TOKEN_LENGTH
 from keyturn.adapters.pyjwt.key_ring import Key, SigningAlgorithm
-from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
+from keyturn.domain.claims import LONG_AGO
+from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken, WrongAudience
 from keyturn.domain.secret import Secret
-from keyturn.testing.codec_contract import ACCESS, ISSUED_AT
+from keyturn.testing.codec_contract import ACCESS, AUDIENCES, ISSUED_AT
 
 KeyOf = Callable[..., Key]
 CodecOf = Callable[..., PyJwtCodec]
@@ -129,7 +130,7 @@ def test_the_public_key_as_an_hmac_secret_in_a_ring_that_also_verifies_hmac(
         for form in public_forms(forger.key).values():
             token = forger.token({**forger.header, "alg": "HS256", "kid": kid}, secret=form)
             with pytest.raises(InvalidAccessToken):
-                codec.decode_access(Secret(token), ISSUED_AT)
+                codec.decode_access(Secret(token), ISSUED_AT, audiences=AUDIENCES)
 
 
 def test_keys_swapped_inside_one_ring(key_of: KeyOf, codec_of: CodecOf, forger: Forger) -> None:
@@ -140,10 +141,10 @@ def test_keys_swapped_inside_one_ring(key_of: KeyOf, codec_of: CodecOf, forger: 
             header = {**forger.header, "kid": named.kid, "alg": alg.value}
             token = Secret(forger.token(header))
             if named is forger.key and alg is forger.key.algorithm:
-                assert codec.decode_access(token, ISSUED_AT) == ACCESS
+                assert codec.decode_access(token, ISSUED_AT, audiences=AUDIENCES) == ACCESS
                 continue
             with pytest.raises(InvalidAccessToken):
-                codec.decode_access(token, ISSUED_AT)
+                codec.decode_access(token, ISSUED_AT, audiences=AUDIENCES)
 
 
 # --- which key -----------------------------------------------------------------------------------
@@ -383,12 +384,16 @@ NOT_A_TIME = [-1, 253402300800, 10**18, 10**100]
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[(name, value) for name in ("iss", "aud", "client_id", "type", "scope") for value in ANYTHING_BUT_TEXT],
-        *[(name, value) for name in ("iat", "exp", "epoch") for value in ANYTHING_BUT_A_NUMBER],
-        *[(name, value) for name in ("iat", "exp") for value in NOT_A_TIME],
+        *[(name, value) for name in ("iss", "client_id", "type", "scope") for value in ANYTHING_BUT_TEXT],
+        # A list of one text is an audience.
+        *[("aud", value) for value in ANYTHING_BUT_TEXT if value != ["access"]],
+        *[(name, value) for name in ("iat", "exp", "auth_time", "epoch") for value in ANYTHING_BUT_A_NUMBER],
+        *[(name, value) for name in ("iat", "exp", "auth_time") for value in NOT_A_TIME],
         *[(name, value) for name in ("roles", "permissions") for value in ANYTHING_BUT_NAMES],
         *[(name, value) for name in ("sub", "jti", "sid") for value in [*ANYTHING_BUT_TEXT, *NOT_OUR_UUIDS]],
         ("epoch", -1),
+        ("aud", "\ud800"),
+        ("aud", ["\ud800"]),
         ("client_id", "\ud800"),
         ("roles", ["\ud800"]),
         ("permissions", ["\ud800"]),
@@ -441,24 +446,52 @@ def test_another_issuer(forger: Forger, issuer: object) -> None:
     "audience",
     [
         "https://api.example.com/",
+        "https://API.example.com",
         "https://auth.example.com",
         "https://api.example.com https://evil.example",
         "",
-        [],
         ["https://evil.example"],
-        [["https://api.example.com"]],
-        ["https://api.example.com", 1],
-        {"https://api.example.com": True},
     ],
 )
 def test_another_audience(forger: Forger, audience: object) -> None:
+    token = forger.token(claims={**forger.claims, "aud": audience})
+    with pytest.raises(WrongAudience):
+        forger.accepted(token)
+
+
+@only_es256
+@pytest.mark.parametrize(
+    "audience",
+    [
+        None,
+        [],
+        [["https://api.example.com"]],
+        ["https://api.example.com", 1],
+        ["https://other.example", "https://api.example.com"],
+        ["https://api.example.com", "https://api.example.com"],
+        {"https://api.example.com": True},
+    ],
+)
+def test_an_audience_that_is_not_one_resource(forger: Forger, audience: object) -> None:
     forger.refused(forger.token(claims={**forger.claims, "aud": audience}))
 
 
 @only_es256
-def test_a_list_of_audiences_may_name_ours_among_others(forger: Forger) -> None:
-    audiences = ["https://other.example", "https://api.example.com"]
-    assert forger.accepted(forger.token(claims={**forger.claims, "aud": audiences})) == ACCESS
+def test_a_list_of_one_audience_is_that_audience(forger: Forger) -> None:
+    claims = {**forger.claims, "aud": ["https://api.example.com"]}
+    assert forger.accepted(forger.token(claims=claims)) == ACCESS
+
+
+@only_es256
+def test_a_token_of_an_older_version_was_never_issued_after_a_recent_login(forger: Forger) -> None:
+    claims = {name: value for name, value in forger.claims.items() if name != "auth_time"}
+    assert forger.accepted(forger.token(claims=claims)).auth_time == LONG_AGO
+
+
+@only_es256
+def test_an_auth_time_after_the_token_was_issued(forger: Forger) -> None:
+    later = int(ISSUED_AT.timestamp()) + 1
+    forger.refused(forger.token(claims={**forger.claims, "auth_time": later}))
 
 
 @only_es256

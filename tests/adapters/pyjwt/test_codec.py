@@ -10,7 +10,7 @@ import pytest
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.key_ring import Key, SigningAlgorithm
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
-from keyturn.testing.codec_contract import ACCESS, ISSUED_AT, REFRESH, TokenCodecContract
+from keyturn.testing.codec_contract import ACCESS, AUDIENCES, ISSUED_AT, REFRESH, TokenCodecContract
 
 KeyOf = Callable[..., Key]
 CodecOf = Callable[..., PyJwtCodec]
@@ -53,6 +53,7 @@ async def test_an_access_token_holds_what_rfc_9068_asks_for(
         "iss": "https://auth.example.com",
         "aud": "https://api.example.com",
         "sub": "01890a5d-ac96-774b-bcce-b302099a8057",
+        "auth_time": 1893240000,
         "iat": 1893499200,
         "exp": 1893500100,
         "jti": "11111111-2222-4333-8444-555555555555",
@@ -108,7 +109,7 @@ async def test_a_token_of_a_key_that_signs_no_more_is_still_accepted(
 ) -> None:
     older, newer = key_of(SigningAlgorithm.RS256), key_of(SigningAlgorithm.ES256)
     token = await codec_of(older).encode_access(ACCESS)
-    assert codec_of(newer, older).decode_access(token, ISSUED_AT) == ACCESS
+    assert codec_of(newer, older).decode_access(token, ISSUED_AT, audiences=AUDIENCES) == ACCESS
 
 
 async def test_a_token_of_a_key_that_left_the_ring_is_refused(
@@ -117,14 +118,7 @@ async def test_a_token_of_a_key_that_left_the_ring_is_refused(
     gone, kept = key_of(SigningAlgorithm.EDDSA), key_of(SigningAlgorithm.EDDSA, 1)
     token = await codec_of(gone).encode_access(ACCESS)
     with pytest.raises(InvalidAccessToken):
-        codec_of(kept).decode_access(token, ISSUED_AT)
-
-
-async def test_a_token_for_another_audience_is_refused(key_of: KeyOf, codec_of: CodecOf) -> None:
-    key = key_of(SigningAlgorithm.ES256)
-    token = await codec_of(key, audience="https://other.example").encode_access(ACCESS)
-    with pytest.raises(InvalidAccessToken):
-        codec_of(key).decode_access(token, ISSUED_AT)
+        codec_of(kept).decode_access(token, ISSUED_AT, audiences=AUDIENCES)
 
 
 async def test_tokens_of_another_issuer_with_the_same_key_are_refused(
@@ -133,7 +127,9 @@ async def test_tokens_of_another_issuer_with_the_same_key_are_refused(
     key = key_of(SigningAlgorithm.ES256)
     other = codec_of(key, issuer="https://auth.example.com/")
     with pytest.raises(InvalidAccessToken):
-        codec_of(key).decode_access(await other.encode_access(ACCESS), ISSUED_AT)
+        codec_of(key).decode_access(
+            await other.encode_access(ACCESS), ISSUED_AT, audiences=AUDIENCES
+        )
     with pytest.raises(InvalidRefreshToken):
         codec_of(key).decode_refresh(await other.encode_refresh(REFRESH))
 
@@ -155,9 +151,6 @@ async def test_a_scope_value_that_would_come_back_as_others_is_not_signed(
         await codec_of(key_of(SigningAlgorithm.HS256)).encode_access(claims)
 
 
-@pytest.mark.parametrize(("issuer", "audience"), [("", "api"), ("auth", "")])
-def test_a_codec_without_issuer_or_audience_is_refused(
-    key_of: KeyOf, codec_of: CodecOf, issuer: str, audience: str
-) -> None:
-    with pytest.raises(ValueError, match="issuer and an audience"):
-        codec_of(key_of(SigningAlgorithm.HS256), issuer=issuer, audience=audience)
+def test_a_codec_without_issuer_is_refused(key_of: KeyOf, codec_of: CodecOf) -> None:
+    with pytest.raises(ValueError, match="needs an issuer"):
+        codec_of(key_of(SigningAlgorithm.HS256), issuer="")

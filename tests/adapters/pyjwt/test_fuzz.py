@@ -15,7 +15,7 @@ from keyturn.adapters.pyjwt.key_ring import Key, KeyRing
 from keyturn.domain.claims import AccessClaims
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
 from keyturn.domain.secret import Secret
-from keyturn.testing.codec_contract import ACCESS, ISSUED_AT, REFRESH
+from keyturn.testing.codec_contract import ACCESS, AUDIENCES, ISSUED_AT, REFRESH
 
 KEYS = [
     Key(bytes((7 * n * n + 3 * n) % 256 for n in range(48))),
@@ -28,7 +28,7 @@ KEYS = [
         }
     ),
 ]
-CODEC = PyJwtCodec(KeyRing(KEYS, KEYS[0].kid), issuer="https://auth.example", audience="api")
+CODEC = PyJwtCodec(KeyRing(KEYS, KEYS[0].kid), issuer="https://auth.example")
 GOOD = asyncio.run(CODEC.encode_access(ACCESS)).reveal()
 
 bounded = settings(derandomize=True, deadline=None, database=None, max_examples=150)
@@ -79,7 +79,7 @@ def present(text: str) -> AccessClaims | None:
     with suppress(InvalidRefreshToken):
         CODEC.decode_refresh(Secret(text))
     with suppress(InvalidAccessToken):
-        return CODEC.decode_access(Secret(text), ISSUED_AT)
+        return CODEC.decode_access(Secret(text), ISSUED_AT, audiences=AUDIENCES)
     return None
 
 

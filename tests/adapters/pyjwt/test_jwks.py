@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from tests.adapters.pyjwt.conftest import AUDIENCE, ISSUER
+from tests.adapters.pyjwt.conftest import ISSUER
 
 from keyturn.adapters.pyjwt.access_token_reader import PyJwtAccessTokenReader
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.jwks import keys_from_jwks
 from keyturn.adapters.pyjwt.key_ring import Key, SigningAlgorithm
 from keyturn.domain.errors import InvalidAccessToken
-from keyturn.testing.codec_contract import ACCESS, ISSUED_AT
+from keyturn.testing.codec_contract import ACCESS, AUDIENCES, ISSUED_AT
 
 KeyOf = Callable[..., Key]
 CodecOf = Callable[..., PyJwtCodec]
@@ -30,19 +30,19 @@ async def test_a_token_is_read_with_nothing_but_the_published_key(
 ) -> None:
     key = key_of(algorithm)
     keys = keys_from_jwks({"keys": [_public_jwk(key)]})
-    reader = PyJwtAccessTokenReader(keys, issuer=ISSUER, audience=AUDIENCE)
+    reader = PyJwtAccessTokenReader(keys, issuer=ISSUER)
     token = await codec_of(key).encode_access(ACCESS)
-    assert reader.decode_access(token, ISSUED_AT) == ACCESS
+    assert reader.decode_access(token, ISSUED_AT, audiences=AUDIENCES) == ACCESS
 
 
 async def test_a_token_of_a_key_that_is_not_published_is_refused(
     key_of: KeyOf, codec_of: CodecOf
 ) -> None:
     keys = keys_from_jwks({"keys": [_public_jwk(key_of(SigningAlgorithm.ES256))]})
-    reader = PyJwtAccessTokenReader(keys, issuer=ISSUER, audience=AUDIENCE)
+    reader = PyJwtAccessTokenReader(keys, issuer=ISSUER)
     token = await codec_of(key_of(SigningAlgorithm.ES256, 1)).encode_access(ACCESS)
     with pytest.raises(InvalidAccessToken):
-        reader.decode_access(token, ISSUED_AT)
+        reader.decode_access(token, ISSUED_AT, audiences=AUDIENCES)
 
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)

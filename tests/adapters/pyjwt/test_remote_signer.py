@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from tests.adapters.pyjwt.conftest import AUDIENCE, ISSUER
+from tests.adapters.pyjwt.conftest import ISSUER
 
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
 from keyturn.adapters.pyjwt.jwks import PublicKeys, keys_from_jwks
@@ -105,7 +105,7 @@ async def vault(
 
 @pytest.fixture
 def keyturn(vault: Vault) -> InMemoryKeyturn:
-    return InMemoryKeyturn(codec=PyJwtCodec(vault, issuer=ISSUER, audience=AUDIENCE))
+    return InMemoryKeyturn(codec=PyJwtCodec(vault, issuer=ISSUER))
 
 
 async def test_a_session_lives_on_signatures_from_another_process(keyturn: InMemoryKeyturn) -> None:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.adapters.pyjwt.conftest import AUDIENCE, ISSUER
+from tests.adapters.pyjwt.conftest import ISSUER
 
 from keyturn.adapters.memory.revocations import MemoryRevocationList
 from keyturn.adapters.pyjwt.codec import PyJwtCodec
@@ -35,7 +35,7 @@ class Service:
         self._clock = ManualClock()
         self.keys = [FollowedKeys(folder, algorithm, self._clock) for _ in range(2)]
         self.rotation = KeyRotation(folder, self._clock, LIFE)
-        codecs = [PyJwtCodec(keys, issuer=ISSUER, audience=AUDIENCE) for keys in self.keys]
+        codecs = [PyJwtCodec(keys, issuer=ISSUER) for keys in self.keys]
         first = InMemoryKeyturn(codec=codecs[0])
         second = InMemoryKeyturn(
             codec=codecs[1],

@@ -42,7 +42,7 @@ def start_workers(
 
     def start(policy: SessionPolicy | None = None) -> Workers:
         key = Key(ec.generate_private_key(ec.SECP256R1()))
-        codec = PyJwtCodec(KeyRing([key], key.kid), issuer="https://auth.example", audience="api")
+        codec = PyJwtCodec(KeyRing([key], key.kid), issuer="https://auth.example")
 
         def worker() -> InMemoryKeyturn:
             database = open_database(database_url)

@@ -12,7 +12,7 @@ from keyturn.delivery.http.routes_keys import PublishedKeys
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE
 from keyturn.testing.doubles import FixedBlocklist
-from keyturn.testing.in_memory import PASSWORD, InMemoryKeyturn
+from keyturn.testing.in_memory import ISSUER, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.login_user import LoginUserCommand
 from keyturn.use_cases.register_user import RegisterUserCommand
 from keyturn.use_cases.token_pair import TokenPair
@@ -53,6 +53,8 @@ def services() -> Callable[..., Services]:
             revoke_family=keyturn.revoke_family,
             revoke_all_families=keyturn.revoke_all_families,
             authenticate_access=keyturn.authenticate_access,
+            reauthenticate=keyturn.reauthenticate,
+            resources=keyturn.resources,
             load_user=keyturn.load_user,
             update_profile=keyturn.update_profile,
             change_password=keyturn.change_password,
@@ -133,18 +135,24 @@ def as_ada(ada: TokenPair) -> dict[str, str]:
 
 @pytest.fixture
 def enter(keyturn: InMemoryKeyturn) -> Callable[..., Awaitable[TokenPair]]:
-    """Registers somebody with these roles, here or in another `keyturn`, and logs them in."""
+    """Registers somebody with these roles, here or in another `keyturn`, and logs them in.
+
+    Their access token is for the issuer, which ordinary routes and the administration accept.
+    """
 
     async def enter(
         email: str,
         *roles: str,
         keyturn: InMemoryKeyturn = keyturn,
         scope: frozenset[str] | None = None,
+        resource: str | None = ISSUER,
     ) -> TokenPair:
         await keyturn.register_user.execute(
             RegisterUserCommand(email, PASSWORD, roles=frozenset(roles))
         )
-        return await keyturn.login_user.execute(LoginUserCommand(email, PASSWORD, scope=scope))
+        return await keyturn.login_user.execute(
+            LoginUserCommand(email, PASSWORD, scope=scope, resource=resource)
+        )
 
     return enter
 

@@ -14,7 +14,7 @@ from keyturn.delivery.http.routes_metrics import MetricsPage
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.domain.policies import ClaimsPolicy
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, UserStatus
-from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
+from keyturn.testing.in_memory import ADA, ISSUER, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.assign_roles import AssignRolesCommand
 from keyturn.use_cases.change_user import ChangeUserCommand
 from keyturn.use_cases.define_role import DefineRoleCommand
@@ -91,8 +91,13 @@ TABLE = [
     Row("POST /oauth/introspect", CLIENTS_WITH_A_SECRET, form={"token": "{refresh_token}"}),
     Row("GET /v1/revocations", CLIENTS_WITH_A_SECRET),
     Row("GET /.well-known/oauth-authorization-server", NOBODY_ASKED),
-    Row("GET /v1/auth/verify", ANYBODY),
-    Row("GET /v1/auth/verify", "audit:read", "/v1/auth/verify?permission=audit:read"),
+    Row("GET /v1/auth/verify", ANYBODY, f"/v1/auth/verify?audience={ISSUER}"),
+    Row(
+        "GET /v1/auth/verify",
+        "audit:read",
+        f"/v1/auth/verify?permission=audit:read&audience={ISSUER}",
+    ),
+    Row("POST /v1/auth/reauthenticate", ANYBODY, json={"password": PASSWORD.reveal()}),
     Row("POST /v1/auth/logout", ANYBODY),
     Row("POST /v1/auth/logout-all", Own("profile:write")),
     Row("GET /v1/users/me", Own("profile:read")),

@@ -9,7 +9,7 @@ from keyturn.domain.errors import StoreUnavailable
 from keyturn.domain.events import AuditEventType
 from keyturn.domain.login_policy import LoginPolicy
 from keyturn.domain.mail import MailKind
-from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
+from keyturn.testing.in_memory import ADA, ISSUER, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.token_pair import TokenPair
 
 LOGIN = {"email": ADA, "password": PASSWORD.reveal()}
@@ -283,8 +283,11 @@ async def test_a_password_is_estimated_and_nothing_of_it_is_told_back(
 
 
 async def test_the_export_is_a_file_with_all_but_the_hash(
-    client: httpx.AsyncClient, keyturn: InMemoryKeyturn, ada: TokenPair, as_ada: dict[str, str]
+    client: httpx.AsyncClient, keyturn: InMemoryKeyturn
 ) -> None:
+    await keyturn.register()
+    ada = await keyturn.login(resource=ISSUER)
+    as_ada = {"Authorization": f"Bearer {ada.access_token.reveal()}"}
     answer = await client.get("/v1/users/me/export", headers=as_ada)
     assert answer.status_code == 200
     assert answer.headers["content-disposition"] == 'attachment; filename="account.json"'
@@ -299,8 +302,11 @@ async def test_the_export_is_a_file_with_all_but_the_hash(
 
 
 async def test_who_leaves_is_out_at_once_gone_when_due_and_back_by_a_login_before(
-    client: httpx.AsyncClient, keyturn: InMemoryKeyturn, as_ada: dict[str, str], root: TokenPair
+    client: httpx.AsyncClient, keyturn: InMemoryKeyturn, root: TokenPair
 ) -> None:
+    await keyturn.register()
+    ada = await keyturn.login(resource=ISSUER)
+    as_ada = {"Authorization": f"Bearer {ada.access_token.reveal()}"}
     as_root = {"Authorization": f"Bearer {root.access_token.reveal()}"}
     await mailed_to(keyturn)
     left = await client.delete("/v1/users/me", headers=as_ada)
@@ -312,7 +318,7 @@ async def test_who_leaves_is_out_at_once_gone_when_due_and_back_by_a_login_befor
     assert (leaving["email"], leaving["status"]) == (ADA, "deleting")
     assert leaving["deletion_due_at"] == "2030-01-15T12:00:00Z"
 
-    back = (await client.post("/v1/auth/login", json=LOGIN)).json()
+    back = (await client.post("/v1/auth/login", json={**LOGIN, "resource": ISSUER})).json()
     as_ada = {"Authorization": f"Bearer {back['access_token']}"}
     profile = (await client.get("/v1/users/me", headers=as_ada)).json()
     assert (profile["status"], profile["deletion_due_at"]) == ("active", None)

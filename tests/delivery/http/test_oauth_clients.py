@@ -18,12 +18,13 @@ from keyturn.domain.policies import ClaimsPolicy
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, UserStatus
 from keyturn.ports.persistence import UnitOfWork
-from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
+from keyturn.testing.in_memory import ADA, ISSUER, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.assign_roles import AssignRolesCommand
 from keyturn.use_cases.change_user import ChangeUserCommand
 from keyturn.use_cases.token_pair import TokenPair
 
 TOKEN, REVOKE, INTROSPECT = "/oauth/token", "/oauth/revoke", "/oauth/introspect"
+VERIFY = f"/v1/auth/verify?audience={ISSUER}"
 FEED = "/v1/revocations"
 SECRETS = {name: f"{name}-0123456789abcdef0123456789" for name in ("notes", "plain", "all")}
 NOTES, PLAIN, ALL = SECRETS.items()
@@ -38,9 +39,10 @@ def clients() -> MemoryClients:
         return secret_digest(Secret(SECRETS[name]))
 
     return MemoryClients(
-        Client("notes", digest("notes"), introspects=True),
-        Client("plain", digest("plain")),
-        Client("all", digest("all"), introspects=True, reads_revocations=True),
+        # With the issuer as its audience, a client also sees refresh tokens.
+        Client("notes", digest("notes"), introspects=True, audience=ISSUER),
+        Client("plain", digest("plain"), resources=frozenset({ISSUER})),
+        Client("all", digest("all"), introspects=True, reads_revocations=True, audience=ISSUER),
         Client("mobile"),
     )
 
@@ -49,6 +51,13 @@ def clients() -> MemoryClients:
 def keyturn() -> InMemoryKeyturn:
     """A service in memory that knows the clients above."""
     return InMemoryKeyturn(clients=clients())
+
+
+@pytest.fixture
+async def ada(keyturn: InMemoryKeyturn) -> TokenPair:
+    """The tokens of a user who has registered and logged in, for the issuer."""
+    await keyturn.register()
+    return await keyturn.login(resource=ISSUER)
 
 
 def copied(store: MemoryStore) -> tuple[object, ...]:
@@ -155,7 +164,7 @@ async def test_a_refresh_token_ends_its_session_with_all_its_tokens(
     form = {"token": ada.refresh_token.reveal(), **hint}
     answer = await client.post(REVOKE, data=form)
     assert (answer.status_code, answer.content) == (200, b"")
-    assert (await client.get("/v1/auth/verify", headers=as_ada)).status_code == 401
+    assert (await client.get(VERIFY, headers=as_ada)).status_code == 401
     refresh = {"grant_type": "refresh_token", "refresh_token": form["token"]}
     assert_error(await client.post(TOKEN, data=refresh), 400, "invalid_grant")
 
@@ -172,12 +181,12 @@ async def test_an_old_refresh_token_ends_its_session_too(
 async def test_an_access_token_dies_alone(
     client: httpx.AsyncClient, keyturn: InMemoryKeyturn, ada: TokenPair, as_ada: dict[str, str]
 ) -> None:
-    other = (await keyturn.refresh(ada.refresh_token)).tokens
+    other = (await keyturn.refresh(ada.refresh_token, resource=ISSUER)).tokens
     answer = await client.post(REVOKE, data={"token": ada.access_token.reveal()})
     assert answer.status_code == 200
-    assert (await client.get("/v1/auth/verify", headers=as_ada)).status_code == 401
+    assert (await client.get(VERIFY, headers=as_ada)).status_code == 401
     headers = {"Authorization": f"Bearer {other.access_token.reveal()}"}
-    assert (await client.get("/v1/auth/verify", headers=headers)).status_code == 204
+    assert (await client.get(VERIFY, headers=headers)).status_code == 204
     await keyturn.refresh(other.refresh_token)
     [event] = [e for e in keyturn.store.audit_events.values() if e.type == "token_revoked"]
     assert (event.subject, event.session) == (ada.user_id, ada.session_id)
@@ -213,7 +222,9 @@ async def test_an_expired_access_token_is_no_error(
 async def test_a_token_of_another_client_stays_as_it_is(
     client: httpx.AsyncClient, keyturn: InMemoryKeyturn, ada: TokenPair, asked: Asking
 ) -> None:
-    tokens = (await client.post(TOKEN, data=LOGIN, auth=PLAIN)).json()
+    form = {**LOGIN, "resource": ISSUER}
+    tokens = (await client.post(TOKEN, data=form, auth=PLAIN)).json()
+    assert (await asked(tokens["access_token"]))["active"] is True
     before = copied(keyturn.store)
     for name in ("access_token", "refresh_token"):
         form = {"token": tokens[name]}
@@ -249,7 +260,7 @@ async def test_a_good_access_token_is_told_as_it_is(
     told = await asked(ada.access_token)
     assert set(told) == {
         *("active", "scope", "client_id", "token_type", "exp", "iat"),
-        *("sub", "aud", "iss", "jti", "sid", "roles"),
+        *("auth_time", "sub", "aud", "iss", "jti", "sid", "roles"),
     }
     assert told | {"jti": ""} == {
         "active": True,
@@ -258,8 +269,9 @@ async def test_a_good_access_token_is_told_as_it_is(
         "token_type": "Bearer",
         "exp": issued + 900,
         "iat": issued,
+        "auth_time": issued,
         "sub": str(ada.user_id),
-        "aud": "keyturn",
+        "aud": ISSUER,
         "iss": "http://127.0.0.1:8000",
         "jti": "",
         "sid": str(ada.session_id),
@@ -349,7 +361,7 @@ async def test_a_token_that_is_good_no_more_is_exactly_inactive(
 async def test_what_another_worker_revoked_is_inactive_before_the_news_arrives(
     keyturn: InMemoryKeyturn, ada: TokenPair, asked: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bystander = await keyturn.login()
+    bystander = await keyturn.login(resource=ISSUER)
     monkeypatch.setattr(keyturn.revocations, "apply", lambda _: None)
     await keyturn.logout(ada.refresh_token)
     keyturn.authenticate_access.execute(ada.access_token)

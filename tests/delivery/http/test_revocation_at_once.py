@@ -7,12 +7,13 @@ import httpx
 import pytest
 
 from keyturn.domain.policies import ClaimsPolicy
-from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
+from keyturn.testing.in_memory import ADA, ISSUER, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.token_pair import TokenPair
 
 Enter = Callable[..., Awaitable[TokenPair]]
 
-VERIFY = "/v1/auth/verify"
+# All tokens here are for the issuer, so that administration accepts them, too.
+VERIFY = f"/v1/auth/verify?audience={ISSUER}"
 NEW_PASSWORD = "seven quiet glaciers"
 
 
@@ -46,7 +47,7 @@ class Session:
 
     async def refreshes(self) -> bool:
         """Whether a refresh gives new tokens; takes them."""
-        body = {"refresh_token": self.refresh_token}
+        body = {"refresh_token": self.refresh_token, "resource": ISSUER}
         answer = await self.client.post("/v1/auth/refresh", json=body)
         if answer.status_code == 200:
             self.access_token = answer.json()["access_token"]
@@ -60,6 +61,13 @@ class Session:
 
 
 @pytest.fixture
+async def ada(keyturn: InMemoryKeyturn) -> TokenPair:
+    """The tokens of a user who has registered and logged in, for the issuer."""
+    await keyturn.register()
+    return await keyturn.login(resource=ISSUER)
+
+
+@pytest.fixture
 def hers(client: httpx.AsyncClient, ada: TokenPair) -> Session:
     return Session(client, ada)
 
@@ -67,7 +75,7 @@ def hers(client: httpx.AsyncClient, ada: TokenPair) -> Session:
 @pytest.fixture
 async def elsewhere(client: httpx.AsyncClient, keyturn: InMemoryKeyturn, hers: Session) -> Session:
     """The same user on another device."""
-    session = Session(client, await keyturn.login())
+    session = Session(client, await keyturn.login(resource=ISSUER))
     assert session.user_id == hers.user_id
     return session
 
@@ -96,7 +104,7 @@ async def test_logging_out_everywhere_ends_every_session(
     for session in (hers, elsewhere):
         assert not await session.lives()
         assert not await session.refreshes()
-    assert await Session(client, await keyturn.login()).lives()
+    assert await Session(client, await keyturn.login(resource=ISSUER)).lives()
 
 
 async def test_ending_the_other_sessions_leaves_this_one(
@@ -240,7 +248,7 @@ async def test_who_has_lost_touch_with_the_revocations_trusts_no_token(
     client = connect(keyturn=keyturn)
     root = Session(client, await enter("root@example.com", "admin", keyturn=keyturn))
     keyturn.advance(seconds=6)
-    for path in (VERIFY, f"{VERIFY}?role=admin", "/v1/users/me", "/v1/admin/users"):
+    for path in (VERIFY, f"{VERIFY}&role=admin", "/v1/users/me", "/v1/admin/users"):
         answer = await client.get(path, headers=root.headers)
         assert (answer.status_code, answer.json()["code"]) == (503, "revocations_unknown")
         assert answer.headers["retry-after"] == "1"

@@ -169,7 +169,7 @@ async def test_what_is_demanded_and_not_told_is_looked_up(
     policy: ClaimsPolicy, query: str, status: int,
 ) -> None:  # fmt: skip
     keyturn = InMemoryKeyturn(claims_policy=policy)
-    pair = await enter("root@example.com", "admin", keyturn=keyturn)
+    pair = await enter("root@example.com", "admin", keyturn=keyturn, resource=None)
     headers = {"Authorization": f"Bearer {pair.access_token.reveal()}"}
     answer = await connect(keyturn=keyturn).get(f"{VERIFY}?{query}", headers=headers)
     assert answer.status_code == status
@@ -185,7 +185,7 @@ async def test_without_a_demand_nothing_is_ever_looked_up(
     policy: ClaimsPolicy, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     keyturn = InMemoryKeyturn(claims_policy=policy)
-    pair = await enter("root@example.com", "admin", keyturn=keyturn)
+    pair = await enter("root@example.com", "admin", keyturn=keyturn, resource=None)
     headers = {"Authorization": f"Bearer {pair.access_token.reveal()}"}
 
     async def fail(*_: object) -> None:
@@ -206,7 +206,7 @@ async def test_a_limited_token_has_no_role(
     client: httpx.AsyncClient, enter: Callable[..., Awaitable[TokenPair]]
 ) -> None:
     scope = frozenset({"profile:read"})
-    limited = await enter("root@example.com", "admin", scope=scope)
+    limited = await enter("root@example.com", "admin", scope=scope, resource=None)
     headers = {"Authorization": f"Bearer {limited.access_token.reveal()}"}
     answer = await client.get(VERIFY, headers=headers)
     assert (answer.status_code, answer.headers["x-auth-roles"]) == (204, "")

@@ -5,23 +5,28 @@
 secret_sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 introspect = true
 revocations = true
+audience = "https://notes.example"
+resources = ["https://photos.example"]
 
 [clients.mobile]  # no secret: a public client
 ```
 
 The file holds digests of generated secrets, from which nobody learns a secret; what matters is who
-may write it. Files are written in full under another name and then renamed, so nobody ever reads
-half of one.
+may write it.
 """
 
-import os
-import re
+import json
 import secrets
-import stat
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from keyturn.adapters.clients_file.guarded_file import (
+    read_guarded,
+    tables_of,
+    with_table,
+    without_table,
+    write_guarded,
+)
 from keyturn.domain.client import Client, secret_digest
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
 from keyturn.domain.secret import Secret
@@ -30,9 +35,14 @@ from keyturn.ports.clients import Clients
 SECRET_BYTES = 32
 """Random bytes in a new client's secret; 16 are the least that a plain digest may keep."""
 
-_LARGEST_FILE = 1024 * 1024
-_FIELDS = {"secret_sha256": str, "introspect": bool, "revocations": bool}
-_TABLE = re.compile(r"^[ \t]*\[.*$", re.MULTILINE)
+_FIELDS = {
+    "secret_sha256": str,
+    "introspect": bool,
+    "revocations": bool,
+    "audience": str,
+    "resources": list,
+}
+_MUST_BE = {str: "a text", bool: "true or false", list: "a list of texts"}
 
 
 class ClientsFileError(Exception):
@@ -68,14 +78,21 @@ def load_clients(path: Path, *, required: bool = False) -> dict[str, Client]:
     Raises:
         ClientsFileError: it is malformed, open to others, or can't be read.
     """
-    content = _read(path)
+    content = read_guarded(path, ClientsFileError)
     if required and not content and not path.exists():
         raise ClientsFileError(f"{path}: there is no such file; keyturn clients add makes it")
     return _parse(path, content)
 
 
 def add_client(
-    path: Path, client_id: str, *, public: bool, introspects: bool, reads_revocations: bool
+    path: Path,
+    client_id: str,
+    *,
+    public: bool,
+    introspects: bool,
+    reads_revocations: bool,
+    audience: str | None = None,
+    resources: Collection[str] = (),
 ) -> Secret | None:
     """Append a client to a file, and return its new secret; None for a public one.
 
@@ -84,20 +101,19 @@ def add_client(
     Raises:
         ClientsFileError: the file is not good, there is such a client already, or there can't be.
     """
-    content = _read(path)
+    content = read_guarded(path, ClientsFileError)
     known = _parse(path, content)
     if client_id in known:
         raise ClientsFileError(f"{path}: there is a client {client_id} already; remove it first")
     secret = None if public else Secret(secrets.token_urlsafe(SECRET_BYTES))
     digest = None if secret is None else secret_digest(secret)
     try:
-        client = Client(client_id, digest, introspects, reads_revocations)
+        client = Client(
+            client_id, digest, introspects, reads_revocations, audience, frozenset(resources)
+        )
     except ValueError as error:
         raise ClientsFileError(str(error)) from None
-    blank = "\n" if content else ""
-    newline = "" if not content or content.endswith("\n") else "\n"
-    changed = f"{content}{newline}{blank}{_table(client)}"
-    _replace(path, changed, known | {client_id: client})
+    _replace(path, with_table(content, _table(client)), known | {client_id: client})
     return secret
 
 
@@ -108,34 +124,18 @@ def remove_client(path: Path, client_id: str) -> None:
         ClientsFileError: the file is not good, there is no such client, or it is not written as a
             table of its own.
     """
-    content = _read(path)
+    content = read_guarded(path, ClientsFileError)
     known = _parse(path, content)
     if client_id not in known:
         raise ClientsFileError(f"{path}: there is no client {client_id}")
-    name = re.escape(client_id)
-    header = re.compile(rf"[ \t]*\[[ \t]*clients[ \t]*\.[ \t]*([\"']?){name}\1[ \t]*\].*")
-    starts = [0, *(found.start() for found in _TABLE.finditer(content)), len(content)]
-    kept = [
-        content[start:end]
-        for start, end in pairwise(starts)
-        if not header.fullmatch(content[start:end].partition("\n")[0])
-    ]
-    _replace(path, "".join(kept), {i: c for i, c in known.items() if i != client_id})
+    left = {name: client for name, client in known.items() if name != client_id}
+    _replace(path, without_table(content, "clients", client_id), left)
 
 
 def _parse(path: Path, content: str) -> dict[str, Client]:
     if not content:
         return {}
-    import tomllib  # noqa: PLC0415 - most services have no such file
-
-    try:
-        document = tomllib.loads(content)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        # The text of the error says where, and quotes no value.
-        raise ClientsFileError(f"{path}: it is no TOML: {_one_line(error)}") from None
-    tables = document.pop("clients", {})
-    if document or not isinstance(tables, dict):
-        raise ClientsFileError(f"{path}: it must hold tables such as [clients.notes] alone")
+    tables = tables_of(path, content, "clients", "notes", ClientsFileError)
     return {name: _client(path, name, table) for name, table in tables.items()}
 
 
@@ -150,18 +150,25 @@ def _client(path: Path, name: str, table: object) -> Client:
         if kind is None:
             known = ", ".join(_FIELDS)
             raise ClientsFileError(f"{path}: the client {shown} has a field other than {known}")
-        if not isinstance(value, kind):
-            must = "true or false" if kind is bool else "a text"
-            raise ClientsFileError(f"{path}: {field} of the client {shown} must be {must}")
+        if not isinstance(value, kind) or not _holds_texts(value):
+            raise ClientsFileError(
+                f"{path}: {field} of the client {shown} must be {_MUST_BE[kind]}"
+            )
     try:
         return Client(
             name,
             table.get("secret_sha256"),
             table.get("introspect", False),
             table.get("revocations", False),
+            table.get("audience"),
+            frozenset(table.get("resources", ())),
         )
     except ValueError as error:
         raise ClientsFileError(f"{path}: the client {shown}: {error}") from None
+
+
+def _holds_texts(value: object) -> bool:
+    return not isinstance(value, list) or all(isinstance(each, str) for each in value)
 
 
 def _table(client: Client) -> str:
@@ -177,50 +184,20 @@ def _table(client: Client) -> str:
         )
         if holds
     ]
+    if client.audience is not None:
+        lines.append(f"audience = {_quoted(client.audience)}")
+    if client.resources:
+        lines.append(f"resources = [{', '.join(map(_quoted, sorted(client.resources)))}]")
     return "\n".join(lines) + "\n"
 
 
-def _read(path: Path) -> str:
-    try:
-        # Asked of the open file: between a look at the name and the read, it could be exchanged.
-        with path.open("rb") as file:
-            info = os.fstat(file.fileno())
-            if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise ClientsFileError(f"{path}: others may write it; run chmod 600 on it")
-            if info.st_uid not in {0, os.geteuid()}:
-                raise ClientsFileError(f"{path}: it belongs to another user")
-            content = file.read(_LARGEST_FILE + 1)
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        raise ClientsFileError(f"{path}: {error.strerror}") from None
-    if len(content) > _LARGEST_FILE:
-        raise ClientsFileError(f"{path}: it is too large")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ClientsFileError(f"{path}: it is not UTF-8") from None
+def _quoted(text: str) -> str:
+    # A JSON string of printable ASCII is a TOML string, too (TOML 1.0, basic strings).
+    return json.dumps(text)
 
 
 def _replace(path: Path, content: str, expected: Mapping[str, Client]) -> None:
     # Whatever an operator has written into it: nothing is lost that the change did not mean.
     if _parse(path, content) != expected:
         raise ClientsFileError(f"{path}: it is written in a way that only you can change")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ClientsFileError(f"{path}: {error.strerror}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or "it is nested too deeply"
+    write_guarded(path, content, ClientsFileError)

@@ -16,8 +16,8 @@ from keyturn.adapters.pyjwt.signed_claims import (
     whole_number,
 )
 from keyturn.adapters.pyjwt.verified_tokens import VerifiedToken, VerifiedTokens, digest_of
-from keyturn.domain.claims import AccessClaims
-from keyturn.domain.errors import InvalidAccessToken
+from keyturn.domain.claims import LONG_AGO, AccessClaims
+from keyturn.domain.errors import InvalidAccessToken, WrongAudience
 from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
@@ -31,7 +31,7 @@ ACCESS_TYPE = "access"
 
 
 class PyJwtAccessTokenReader(AccessTokenReader):
-    """Accepts the access tokens of one issuer for one audience, signed by any key of the holder.
+    """Accepts the access tokens of one issuer, signed by any key of the holder.
 
     A token that was good is remembered: the next time only its key and the clock are asked, which
     costs no signature. One that was not good is looked at anew each time.
@@ -42,37 +42,41 @@ class PyJwtAccessTokenReader(AccessTokenReader):
         keys: TokenKeys,
         *,
         issuer: str,
-        audience: str,
         remembered: VerifiedTokens | None = None,
     ) -> None:
-        """Read what `issuer` says to `audience`.
+        """Read what `issuer` signs.
 
         Args:
             keys: asked for the key of each token; each is used with its own algorithm only.
             issuer: the `iss`.
-            audience: the `aud`, alone or among others.
             remembered: the memory, of this reader alone.
 
         Raises:
-            ValueError: issuer or audience is empty.
+            ValueError: the issuer is empty.
         """
-        if not issuer or not audience:
-            raise ValueError("access tokens are read for an issuer and an audience")
+        if not issuer:
+            raise ValueError("access tokens are read for an issuer")
         self._keys = keys
         self._remembered = VerifiedTokens() if remembered is None else remembered
         self._issuer = issuer
-        self._audience = audience
 
-    def decode_access(self, token: Secret, now: datetime) -> AccessClaims:
-        """Return the claims of a valid access token.
+    def decode_access(
+        self, token: Secret, now: datetime, *, audiences: frozenset[str]
+    ) -> AccessClaims:
+        """Return the claims of a valid access token for one of these audiences.
 
         Raises:
+            WrongAudience: the token is valid and for another audience.
             InvalidAccessToken: for every other text, never saying why.
         """
         try:
-            return self._current_claims(token.reveal(), now)
+            claims = self._current_claims(token.reveal(), now)
         except RejectedToken:
             pass
+        else:
+            if claims.audience in audiences:
+                return claims
+            raise WrongAudience
         # Raised out here, the error has no context that could hold a part of the token.
         raise InvalidAccessToken
 
@@ -96,11 +100,9 @@ class PyJwtAccessTokenReader(AccessTokenReader):
     def _verified(self, token: str) -> VerifiedToken:
         key, claims = signed_claims(token, self._keys, typ=ACCESS_TYP, issuer=self._issuer)
         expect(claims, "type", ACCESS_TYPE)
-        audience = claims.get("aud")
-        # RFC 9068 §2.2 and RFC 7519 §4.1.3: one audience, or a list that names ours.
-        if audience != self._audience and not (
-            is_list_of_texts(audience) and self._audience in audience
-        ):
+        issued_at = moment(claims, "iat")
+        auth_time = moment(claims, "auth_time") if "auth_time" in claims else LONG_AGO
+        if auth_time > issued_at:
             raise RejectedToken
         scope = text(claims, "scope") if "scope" in claims else None
         not_before = moment(claims, "nbf") if "nbf" in claims else None
@@ -109,15 +111,26 @@ class PyJwtAccessTokenReader(AccessTokenReader):
             user_id=UserId(uuid(claims, "sub")),
             family_id=FamilyId(uuid(claims, "sid")),
             client_id=text(claims, "client_id"),
+            audience=_audience(claims),
             epoch=whole_number(claims, "epoch"),
             roles=names(claims, "roles"),
             permissions=names(claims, "permissions") if "permissions" in claims else None,
             scope=None if scope is None else frozenset(scope.split(" ") if scope else ()),
-            issued_at=moment(claims, "iat"),
+            auth_time=auth_time,
+            issued_at=issued_at,
             expires_at=moment(claims, "exp"),
             key_thumbprint=_key_thumbprint(claims) if "cnf" in claims else None,
         )
         return VerifiedToken(key, read, not_before)
+
+
+def _audience(claims: Claims) -> str:
+    # RFC 7519 §4.1.3: a text, or a list. A token for several audiences would let each of them act
+    # at the others, so a list names exactly one.
+    audience = claims.get("aud")
+    if is_list_of_texts(audience) and len(audience) == 1:
+        return text({"aud": audience[0]}, "aud")
+    return text(claims, "aud")
 
 
 def _require_current(token: VerifiedToken, now: datetime) -> None:

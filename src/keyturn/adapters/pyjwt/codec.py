@@ -27,24 +27,22 @@ _REFRESH_TYPE = "refresh"
 class PyJwtCodec(TokenCodec):
     """Signs with the holder's signer and accepts what any key of the holder has signed."""
 
-    def __init__(self, keys: SigningTokenKeys, *, issuer: str, audience: str) -> None:
-        """Speak as `issuer`, to `audience`.
+    def __init__(self, keys: SigningTokenKeys, *, issuer: str) -> None:
+        """Speak as `issuer`.
 
         Args:
             keys: asked for the signer and the key of each token; each is used with its own
                 algorithm only.
             issuer: the `iss` of both kinds, and the `aud` of refresh tokens.
-            audience: the `aud` of access tokens.
 
         Raises:
-            ValueError: issuer or audience is empty.
+            ValueError: the issuer is empty.
         """
-        if not issuer or not audience:
-            raise ValueError("a token codec needs an issuer and an audience")
-        self._reader = PyJwtAccessTokenReader(keys, issuer=issuer, audience=audience)
+        if not issuer:
+            raise ValueError("a token codec needs an issuer")
+        self._reader = PyJwtAccessTokenReader(keys, issuer=issuer)
         self._keys = keys
         self._issuer = issuer
-        self._audience = audience
 
     async def encode_access(self, claims: AccessClaims) -> Secret:
         """Return a signed access token (RFC 9068 §2).
@@ -56,8 +54,9 @@ class PyJwtCodec(TokenCodec):
         """
         payload: dict[str, object] = {
             "iss": self._issuer,
-            "aud": self._audience,
+            "aud": claims.audience,
             "sub": str(claims.user_id),
+            "auth_time": _seconds(claims.auth_time),
             "iat": _seconds(claims.issued_at),
             "exp": _seconds(claims.expires_at),
             "jti": str(claims.token_id),
@@ -93,13 +92,16 @@ class PyJwtCodec(TokenCodec):
         }
         return await self._sign(payload, REFRESH_TYP)
 
-    def decode_access(self, token: Secret, now: datetime) -> AccessClaims:
-        """Return the claims of a valid access token.
+    def decode_access(
+        self, token: Secret, now: datetime, *, audiences: frozenset[str]
+    ) -> AccessClaims:
+        """Return the claims of a valid access token for one of these audiences.
 
         Raises:
+            WrongAudience: the token is valid and for another audience.
             InvalidAccessToken: for every other text, never saying why.
         """
-        return self._reader.decode_access(token, now)
+        return self._reader.decode_access(token, now, audiences=audiences)
 
     def decode_refresh(self, token: Secret) -> RefreshClaims:
         """Return the claims of a genuine refresh token, expired or not.

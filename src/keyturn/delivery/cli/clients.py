@@ -29,10 +29,23 @@ def add_clients(cli: typer.Typer, operations: Operations) -> None:
         public: Annotated[
             bool, typer.Option("--public", help="It has no secret, as an app on a phone.")
         ] = False,
+        audience: Annotated[
+            str | None,
+            typer.Option(help="Whose tokens it sees at introspection; unset, the default."),
+        ] = None,
+        resource: Annotated[
+            list[str] | None,
+            typer.Option(help="A resource that it may ask for; may be repeated."),
+        ] = None,
     ) -> None:
         """Add a client; its secret, shown this once, is all that is written to standard output."""
         secret = operations.add_client(
-            name, public=public, introspects=introspect, reads_revocations=revocations
+            name,
+            public=public,
+            introspects=introspect,
+            reads_revocations=revocations,
+            audience=audience,
+            resources=resource or (),
         )
         if secret is None:
             print(f"The public client {name} is added. Restart the service.", file=sys.stderr)
@@ -51,12 +64,14 @@ def add_clients(cli: typer.Typer, operations: Operations) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a program.")] = False,
     ) -> None:
         """List the clients and what they may do."""
-        rows: list[dict[str, str | bool]] = [
+        rows: list[dict[str, str | bool | list[str] | None]] = [
             {
                 "id": client.id,
                 "public": client.is_public,
                 "introspect": client.introspects,
                 "revocations": client.reads_revocations,
+                "audience": client.audience,
+                "resources": sorted(client.resources),
             }
             for client in operations.list_clients()
         ]

@@ -10,6 +10,7 @@ from keyturn.delivery.cli.clients import add_clients
 from keyturn.delivery.cli.keys import add_keys
 from keyturn.delivery.cli.operations import Operations, Refusal, Verdict
 from keyturn.delivery.cli.outbox import add_outbox
+from keyturn.delivery.cli.resources import add_resources
 
 EXIT_PROBLEM = 1
 """`keyturn doctor` found a problem."""
@@ -67,6 +68,7 @@ def build_command_line(operations: Operations) -> typer.Typer:
     add_administration(cli, operations)
     add_outbox(cli, operations)
     add_clients(cli, operations)
+    add_resources(cli, operations)
 
     add_keys(cli, operations)
 

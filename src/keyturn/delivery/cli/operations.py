@@ -1,7 +1,7 @@
 """What the command line is handed: everything that it can ask for."""
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -173,9 +173,21 @@ class Operations(Protocol):
 
     @abstractmethod
     def add_client(
-        self, client_id: str, *, public: bool, introspects: bool, reads_revocations: bool
+        self,
+        client_id: str,
+        *,
+        public: bool,
+        introspects: bool,
+        reads_revocations: bool,
+        audience: str | None = None,
+        resources: Collection[str] = (),
     ) -> Secret | None:
-        """Add an OAuth client; return its new secret, None for a public one."""
+        """Add an OAuth client; return its new secret, None for a public one.
+
+        Args:
+            audience: the audience whose tokens it sees at introspection; None for the default.
+            resources: the resources that it may ask for, besides the default audience.
+        """
 
     @abstractmethod
     def list_clients(self) -> Iterable[Client]:
@@ -184,6 +196,18 @@ class Operations(Protocol):
     @abstractmethod
     def remove_client(self, client_id: str) -> None:
         """Remove an OAuth client."""
+
+    @abstractmethod
+    def add_resource(self, resource: str) -> None:
+        """Declare a resource."""
+
+    @abstractmethod
+    def list_resources(self) -> Iterable[str]:
+        """Return the declared resources, sorted."""
+
+    @abstractmethod
+    def remove_resource(self, resource: str) -> None:
+        """Withdraw the declaration of a resource."""
 
     @abstractmethod
     def administer_keys(self, work: Callable[[KeyAdministration], T]) -> T:

@@ -27,6 +27,7 @@ from keyturn.delivery.http.dependencies import (
     AccessTokenScheme,
     access_checks_of,
     required_principal_of,
+    services_of,
 )
 from keyturn.domain.errors import PermissionDenied
 from keyturn.domain.principal import Principal
@@ -111,6 +112,18 @@ def require_permission(*names: str) -> Requirement:
     return _Require(_demand(Held.PERMISSION, names))
 
 
+def require_administration(*names: str) -> Requirement:
+    """Return what `require_permission` does, for the administration of the service itself.
+
+    Only a token for the issuer is accepted: no service that is shown a token for itself can use it
+    to administer.
+
+    Raises:
+        ValueError: there is no name, or one is not of the form `posts:delete`.
+    """
+    return _RequireAdministration(_demand(Held.PERMISSION, names))
+
+
 def require_any_permission(*names: str) -> Requirement:
     """Return a dependency that lets those through who have one of these permissions.
 
@@ -127,6 +140,12 @@ class _Require(AccessTokenScheme):
 
     async def __call__(self, request: Request) -> Principal:
         return await check_demand(request, await required_principal_of(request), self._demand)
+
+
+class _RequireAdministration(_Require):
+    async def __call__(self, request: Request) -> Principal:
+        rule = services_of(request).resources.administration
+        return await check_demand(request, await required_principal_of(request, rule), self._demand)
 
 
 def _demand(kind: Held, names: tuple[str, ...], *, one_is_enough: bool = False) -> Demand:

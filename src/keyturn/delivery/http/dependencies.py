@@ -25,6 +25,7 @@ from keyturn.delivery.http.services import AccessChecks, HttpOptions, Services
 from keyturn.domain.errors import AuthenticationRequired, PermissionDenied
 from keyturn.domain.events import Origin
 from keyturn.domain.principal import Principal
+from keyturn.domain.resource import AccessRule
 from keyturn.domain.user import USER_ROLE, User
 
 _MAX_USER_AGENT = 512
@@ -72,10 +73,17 @@ def key_thumbprint_of(request: Request) -> str | None:
     return None if proof is None else services_of(request).check_proof.execute(proof)
 
 
-async def principal_of(request: Request) -> Principal | None:
+async def principal_of(request: Request, rule: AccessRule | None = None) -> Principal | None:
     """Return the verified caller, None if nothing was presented.
 
+    Args:
+        rule: which tokens are accepted; None for those of an ordinary route, which are the tokens
+            for the default audience or the issuer in the service and in an app that it is mounted
+            in, and the tokens for the verifier's audience in another service.
+
     Raises:
+        WrongAudience: the token is for another resource.
+        LoginTooOld: the rule asks for a more recent proof of identity.
         InvalidAccessToken: what was presented is not good.
         InvalidProof: the proof that came with it is not good.
         RevocationsUnknown: nobody can tell at the moment whether it is revoked.
@@ -83,20 +91,30 @@ async def principal_of(request: Request) -> Principal | None:
     presented = presented_access_token(request.scope, url_for_clients)
     if presented is None:
         return None
-    principal = await access_checks_of(request).authenticate(presented.token, presented.proof)
+    if rule is None:
+        principal = await access_checks_of(request).authenticate(presented.token, presented.proof)
+    else:
+        principal = services_of(request).authenticate_access.execute(
+            presented.token, presented.proof, rule=rule
+        )
     note_subject(request.scope, principal.user_id)
     return principal
 
 
-async def required_principal_of(request: Request) -> Principal:
+async def required_principal_of(request: Request, rule: AccessRule | None = None) -> Principal:
     """Return the verified caller.
 
+    Args:
+        rule: see `principal_of`.
+
     Raises:
+        WrongAudience: the token is for another resource.
+        LoginTooOld: the rule asks for a more recent proof of identity.
         AuthenticationRequired: nothing was presented.
         InvalidAccessToken: what was presented is not good.
         RevocationsUnknown: nobody can tell at the moment whether it is revoked.
     """
-    principal = await principal_of(request)
+    principal = await principal_of(request, rule)
     if principal is None:
         raise AuthenticationRequired
     return principal
@@ -128,8 +146,19 @@ class _OptionalPrincipal(AccessTokenScheme):
         return await principal_of(request)
 
 
+class _RecentPrincipal(AccessTokenScheme):
+    async def __call__(self, request: Request) -> Principal:
+        return await required_principal_of(request, services_of(request).resources.sensitive)
+
+
 CurrentPrincipal = Annotated[Principal, Depends(_RequiredPrincipal())]
-"""The verified caller; 401 without a good access token. No I/O."""
+"""The verified caller of an ordinary route; 401 without a good access token. No I/O."""
+
+RecentPrincipal = Annotated[Principal, Depends(_RecentPrincipal())]
+"""The verified caller of a sensitive route of the service itself. No I/O.
+
+401 without a token for the issuer whose `auth_time` is recent (`Resources.recent_login`).
+"""
 
 OptionalPrincipal = Annotated[Principal | None, Depends(_OptionalPrincipal())]
 """The verified caller, None without an `Authorization` header; 401 with a bad one. No I/O."""

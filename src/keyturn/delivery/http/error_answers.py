@@ -35,10 +35,12 @@ from keyturn.domain.errors import (
     InvalidAccessToken,
     InvalidInput,
     KeyturnError,
+    LoginTooOld,
     PermissionDenied,
     ProofNonceRequired,
     TooManyAttempts,
     Unavailable,
+    WrongAudience,
 )
 
 _log = logging.getLogger("keyturn.http")
@@ -60,6 +62,9 @@ def error_answer(
         headers["Retry-After"] = str(error.retry_after)
     if "WWW-Authenticate" in headers and _takes_proofs(scope):
         headers["WWW-Authenticate"] = _challenge(scope, type(error), headers["WWW-Authenticate"])
+    if isinstance(error, LoginTooOld):
+        # RFC 9470 §3: how old the proof of identity may be.
+        headers["WWW-Authenticate"] += f', max_age="{error.max_age}"'
     if _is_oauth(scope):
         return JSONResponse(
             {"error": told.oauth.error, "error_description": error.detail},
@@ -79,6 +84,10 @@ def error_answer(
         problem["errors"] = [{"field": each.field, "message": each.message} for each in problems]
     if isinstance(error, NotReady):
         problem["failing"] = list(error.failing)
+    if isinstance(error, WrongAudience) and error.resource is not None:
+        problem["resource"] = error.resource
+    if isinstance(error, LoginTooOld):
+        problem["max_age"] = error.max_age
     return JSONResponse(
         problem,
         status_code=told.status,
@@ -121,10 +130,10 @@ def _challenge(scope: Scope, error: type[KeyturnError], told: str) -> str:
     if error is AuthenticationRequired:
         return f"{told}, {dpop_challenge()}"
     # RFC 9449 §7.1: a token that came with this scheme is challenged for it.
-    if uses_dpop(scope) and error is InvalidAccessToken:
+    if uses_dpop(scope) and issubclass(error, InvalidAccessToken):
         return dpop_challenge(error)
-    if uses_dpop(scope) and error is PermissionDenied:
-        return dpop_challenge(error, PermissionDenied.code)
+    if uses_dpop(scope) and issubclass(error, (PermissionDenied, LoginTooOld)):
+        return dpop_challenge(error, error.code)
     return told
 
 

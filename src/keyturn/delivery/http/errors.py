@@ -21,9 +21,11 @@ from keyturn.domain.errors import (
     InvalidRefreshToken,
     InvalidRole,
     InvalidScope,
+    InvalidTarget,
     KeyturnError,
     LastAdministrator,
     LetterUnwritable,
+    LoginTooOld,
     MailNotFound,
     MailRefused,
     MailUnavailable,
@@ -52,6 +54,7 @@ from keyturn.domain.errors import (
     TooManyAttempts,
     Unavailable,
     UserNotFound,
+    WrongAudience,
     WrongCurrentPassword,
 )
 
@@ -200,6 +203,10 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     InvalidAccessToken: HttpError(
         401, "Invalid access token", {"WWW-Authenticate": challenge(InvalidAccessToken)}
     ),
+    WrongAudience: HttpError(401, "Wrong audience", {"WWW-Authenticate": challenge(WrongAudience)}),
+    LoginTooOld: HttpError(
+        401, "Login too old", {"WWW-Authenticate": challenge(LoginTooOld, LoginTooOld.code)}
+    ),
     InvalidRefreshToken: HttpError(
         401,
         "Invalid refresh token",
@@ -256,6 +263,7 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     WrongCurrentPassword: HttpError(422, "Wrong current password"),
     InvalidOneTimeToken: HttpError(422, "Invalid link"),
     InvalidScope: HttpError(422, "Invalid scope", oauth=OAuthAnswer(400, "invalid_scope")),
+    InvalidTarget: HttpError(422, "Invalid target", oauth=OAuthAnswer(400, "invalid_target")),
     InvalidRole: HttpError(422, "Invalid role"),
     UserNotFound: HttpError(404, "User not found"),
     RoleNotFound: HttpError(404, "Role not found"),

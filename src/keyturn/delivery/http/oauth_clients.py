@@ -13,7 +13,7 @@ from fastapi.security.base import SecurityBase
 from keyturn.delivery.http.dependencies import options_of, services_of
 from keyturn.delivery.http.errors import InvalidTokenRequest
 from keyturn.domain.client import Client
-from keyturn.domain.errors import InvalidClient
+from keyturn.domain.errors import InvalidClient, InvalidTarget
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
 from keyturn.domain.secret import Secret
 
@@ -48,6 +48,8 @@ async def form_of(request: Request) -> dict[str, str]:
 
     Raises:
         InvalidTokenRequest: the body is no form in UTF-8, or a parameter is repeated.
+        InvalidTarget: the parameter `resource` is repeated. RFC 8707 §2 allows that; a token here
+            is for one resource.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0]
     if content_type.strip().lower() != FORM:
@@ -63,6 +65,8 @@ async def form_of(request: Request) -> dict[str, str]:
     except ValueError:
         raise InvalidTokenRequest("The body is not a form in UTF-8.") from None
     parameters = dict(pairs)
+    if sum(name == "resource" for name, _ in pairs) > 1:
+        raise InvalidTarget
     if len(parameters) != len(pairs):
         raise InvalidTokenRequest("A parameter is repeated.")
     return {name: value for name, value in parameters.items() if value}

@@ -23,6 +23,7 @@ from keyturn.domain.errors import (
     InvalidInput,
     InvalidProof,
     KeyturnError,
+    LoginTooOld,
     PasswordBreached,
     PasswordNotText,
     PasswordTooCommon,
@@ -30,12 +31,19 @@ from keyturn.domain.errors import (
     PasswordTooPersonal,
     PasswordTooShort,
     RevocationsUnknown,
+    WrongAudience,
 )
 
 BAD_JSON = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
 """What can be wrong with the body of every route that takes one."""
 
-BAD_ACCESS_TOKEN = (AuthenticationRequired, InvalidAccessToken, InvalidProof, RevocationsUnknown)
+BAD_ACCESS_TOKEN = (
+    AuthenticationRequired,
+    InvalidAccessToken,
+    WrongAudience,
+    InvalidProof,
+    RevocationsUnknown,
+)
 """What every route answers that needs an access token."""
 
 BAD_NEW_PASSWORD = (
@@ -163,6 +171,10 @@ def _problem(error: type[KeyturnError]) -> dict[str, object]:
         problem["errors"] = [{"field": "email", "message": "This field is required."}]
     if error is NotReady:
         problem["failing"] = ["database"]
+    if error is WrongAudience:
+        problem["resource"] = "https://auth.example.com"
+    if error is LoginTooOld:
+        problem["max_age"] = 300
     return problem
 
 

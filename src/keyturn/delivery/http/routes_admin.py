@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from keyturn.delivery.http.authorization import require_permission
+from keyturn.delivery.http.authorization import require_administration
 from keyturn.delivery.http.cursors import Listed, cursor_after, position
 from keyturn.delivery.http.dependencies import origin_of, services_of
 from keyturn.delivery.http.error_answers import call_field
@@ -99,13 +99,13 @@ _IfMatch = Annotated[
     ),
 ]
 
-_READS_USERS = [Depends(require_permission("users:read"))]
-_WRITES_ROLES = [Depends(require_permission("roles:write"))]
-_READS_AUDIT = [Depends(require_permission("audit:read"))]
-_UsersWriter = Annotated[Principal, Depends(require_permission("users:write"))]
-_RolesAssigner = Annotated[Principal, Depends(require_permission("roles:assign"))]
-_RolesWriter = Annotated[Principal, Depends(require_permission("roles:write"))]
-_SessionsRevoker = Annotated[Principal, Depends(require_permission("sessions:revoke"))]
+_READS_USERS = [Depends(require_administration("users:read"))]
+_WRITES_ROLES = [Depends(require_administration("roles:write"))]
+_READS_AUDIT = [Depends(require_administration("audit:read"))]
+_UsersWriter = Annotated[Principal, Depends(require_administration("users:write"))]
+_RolesAssigner = Annotated[Principal, Depends(require_administration("roles:assign"))]
+_RolesWriter = Annotated[Principal, Depends(require_administration("roles:write"))]
+_SessionsRevoker = Annotated[Principal, Depends(require_administration("sessions:revoke"))]
 
 
 @router.get(

@@ -1,9 +1,10 @@
 """Registering, logging in and out, refreshing, and asking who somebody is."""
 
 from functools import lru_cache
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from keyturn.delivery.http.authorization import Demand, Held, check_demand
 from keyturn.delivery.http.cookies import (
@@ -13,11 +14,13 @@ from keyturn.delivery.http.cookies import (
     set_refresh_cookie,
 )
 from keyturn.delivery.http.dependencies import (
+    AccessTokenScheme,
     CurrentPrincipal,
     check_scope,
     key_thumbprint_of,
     origin_of,
     principal_of,
+    required_principal_of,
     services_of,
 )
 from keyturn.delivery.http.device_names import device_name
@@ -34,6 +37,8 @@ from keyturn.delivery.http.openapi import (
 from keyturn.delivery.http.schemas import (
     Login,
     Logout,
+    Reauthentication,
+    RecentAccess,
     Refresh,
     RefreshedTokens,
     Registration,
@@ -48,6 +53,7 @@ from keyturn.domain.errors import (
     InvalidEmail,
     InvalidProof,
     InvalidRefreshToken,
+    InvalidTarget,
     PasswordNotText,
     PasswordTooLong,
     PermissionDenied,
@@ -55,16 +61,50 @@ from keyturn.domain.errors import (
     RevocationsUnknown,
     StoreUnavailable,
     TooManyAttempts,
+    WrongCurrentPassword,
 )
 from keyturn.domain.principal import Principal
+from keyturn.domain.resource import AccessRule
 from keyturn.domain.secret import Secret
 from keyturn.use_cases.login_user import LoginUserCommand
+from keyturn.use_cases.reauthenticate import ReauthenticateCommand
 from keyturn.use_cases.register_user import RegisterUserCommand
 from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
 from keyturn.use_cases.revoke_family import RevokeFamilyCommand
 from keyturn.use_cases.rotate_refresh import RotateRefreshCommand, RotateRefreshResult
 
 router = APIRouter(prefix="/v1/auth", tags=["Signing in"], generate_unique_id_function=operation_id)
+
+
+async def proxied_principal_of(request: Request) -> Principal:
+    """Return the caller whose token a proxy is about to hand on.
+
+    Accepts tokens for the default audience, or for the one resource that `?audience=` names. The
+    service behind the proxy receives the token, so a token for the issuer passes only where
+    `?audience=` names the issuer.
+
+    Raises:
+        AuthenticationRequired: nothing was presented.
+        WrongAudience: the token is for another resource.
+        InvalidAccessToken: what was presented is not good.
+        ValidationFailed: the audience is no resource, or is named more than once.
+        RevocationsUnknown: nobody can tell at the moment whether the token is revoked.
+    """
+    resources = services_of(request).resources
+    rule = resources.proxied
+    if request.scope["query_string"] and (named := request.query_params.getlist("audience")):
+        if len(named) > 1 or named[0] not in resources.audiences:
+            # Rejected before the token is looked at: a proxy that is configured wrongly shows it
+            # at the first request, and never lets a request through.
+            problem = FieldProblem("audience", "One declared resource, once, is expected.")
+            raise ValidationFailed([problem])
+        rule = AccessRule.only(named[0])
+    return await required_principal_of(request, rule)
+
+
+class _ProxiedPrincipal(AccessTokenScheme):
+    async def __call__(self, request: Request) -> Principal:
+        return await proxied_principal_of(request)
 
 
 # First of all routes, because they are tried in order and proxies ask it at every request.
@@ -84,6 +124,16 @@ router = APIRouter(prefix="/v1/auth", tags=["Signing in"], generate_unique_id_fu
                 "example": [example],
             }
             for name, example in (("role", "admin"), ("permission", "posts:delete"))
+        ]
+        + [
+            {
+                "name": "audience",
+                "in": "query",
+                "description": "The one resource that the token must be for; without it, the "
+                "default audience.",
+                "schema": {"type": "string", "format": "uri"},
+                "example": "https://notes.example",
+            }
         ],
         "responses": {
             "204": {
@@ -100,8 +150,14 @@ router = APIRouter(prefix="/v1/auth", tags=["Signing in"], generate_unique_id_fu
         },
     },
 )
-async def verify(request: Request, principal: CurrentPrincipal) -> Response:
+async def verify(
+    request: Request, principal: Annotated[Principal, Depends(_ProxiedPrincipal())]
+) -> Response:
     """Check an access token, without any database.
+
+    Only a token for the default audience is accepted or, with `audience`, only one for that
+    resource: the service behind the proxy receives the token. A token for the issuer could act on
+    the account there, so it passes only where `audience` names the issuer.
 
     For nginx `auth_request`, Traefik ForwardAuth and the like. Names in the headers are sorted and
     separated by commas; what could be mistaken for more than one name is percent-encoded. All four
@@ -171,6 +227,7 @@ async def register(body: Registration, request: Request) -> UserProfile:
         InvalidCredentials,
         InvalidProof,
         InvalidEmail,
+        InvalidTarget,
         PasswordTooLong,
         PasswordNotText,
         CsrfRejected,
@@ -188,6 +245,9 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
     `transport: "cookie"` the refresh token is only in a cookie that no script can read, and the
     answer has no `refresh_token`; a browser's request must then come from this site or from an
     allowed origin. Beyond the limit of sessions per user the least recently used one ends.
+
+    The access token is for `resource`: a declared resource, the issuer, or else the default
+    audience. Administration and deleting or exporting the account need a token for the issuer.
     """
     in_cookie = body.transport == "cookie"
     if in_cookie:
@@ -201,6 +261,7 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
             device_name=body.device_name or await device_name(origin.user_agent),
             origin=origin,
             key_thumbprint=key_thumbprint_of(request),
+            resource=body.resource,
         )
     )
     if in_cookie:
@@ -216,6 +277,7 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
         *BAD_JSON,
         AuthenticationRequired,
         InvalidRefreshToken,
+        InvalidTarget,
         InvalidProof,
         CsrfRejected,
         TooManyAttempts,
@@ -230,7 +292,10 @@ async def refresh(
     A token in the body wins over the cookie; the successor comes back the way the token came. If
     the answer is lost, the same token may be handed in again for a few seconds and gives the same
     successor (`outcome: "replayed"`). Later than that, it is taken for stolen and the session
-    ends. A 429 or 503 has not used the token up.
+    ends. A 429 or 503 has not used the token up, and neither has an unknown `resource`.
+
+    The access token is for `resource`, whatever the one before was for. A session gets tokens for
+    several resources by refreshing once for each.
     """
     presented = body.refresh_token if body else None
     in_cookie = presented is None
@@ -238,21 +303,55 @@ async def refresh(
         presented = refresh_token_from_cookie(request)
     if presented is None:
         raise AuthenticationRequired
-    result = await rotate(request, presented)
+    result = await rotate(request, presented, body.resource if body else None)
     if in_cookie:
         set_refresh_cookie(request, response, result.tokens)
     return RefreshedTokens.after(result, in_cookie=in_cookie)
 
 
-async def rotate(request: Request, presented: Secret) -> RotateRefreshResult:
+async def rotate(
+    request: Request, presented: Secret, resource: str | None = None
+) -> RotateRefreshResult:
     """Trade the refresh token that a request presents."""
     return await services_of(request).rotate_refresh.execute(
         RotateRefreshCommand(
             refresh_token=presented,
             origin=origin_of(request),
             key_thumbprint=key_thumbprint_of(request),
+            resource=resource,
         )
     )
+
+
+@router.post(
+    "/reauthenticate",
+    summary="Prove again who I am",
+    responses=problems(
+        *BAD_JSON,
+        *BAD_ACCESS_TOKEN,
+        WrongCurrentPassword,
+        InvalidTarget,
+        PasswordTooLong,
+        PasswordNotText,
+        TooManyAttempts,
+        HashingBusy,
+        StoreUnavailable,
+    ),
+)
+async def reauthenticate(
+    body: Reauthentication, request: Request, principal: CurrentPrincipal
+) -> RecentAccess:
+    """Get an access token that deletes or exports the account (RFC 9470).
+
+    The token is for the issuer and belongs to the same session. Its scope is that of the presented
+    token, and its `auth_time` is now. A refresh keeps the `auth_time` of the login, so the client
+    uses this token for the request that asked for it and then forgets it. A wrong password counts
+    as a failed login.
+    """
+    token = await services_of(request).reauthenticate.execute(
+        ReauthenticateCommand(principal, body.password, origin_of(request))
+    )
+    return RecentAccess.of(token)
 
 
 @router.post(
@@ -274,7 +373,9 @@ async def logout(request: Request, body: Logout | None = None) -> Response:
     """End the session that the access token, the refresh token or the cookie belongs to.
 
     One of them is enough; a refresh token makes up for an access token that has expired. The
-    cookie, if there is one, is cleared even if the token in it was no good.
+    cookie, if there is one, is cleared even if the token in it was no good. An access token alone
+    must be for the default audience or the issuer; beside a refresh token it may be for any
+    resource.
     """
     refresh_token = body.refresh_token if body else None
     if refresh_token is None:
@@ -326,9 +427,13 @@ async def logout_all(request: Request, principal: CurrentPrincipal) -> Response:
 
 async def _check_demands(request: Request, principal: Principal) -> None:
     try:
-        demands = [Demand(Held(key), (name,)) for key, name in request.query_params.multi_items()]
+        demands = [
+            Demand(Held(key), (name,))
+            for key, name in request.query_params.multi_items()
+            if key != "audience"
+        ]
     except ValueError:
-        problem = FieldProblem("query", "Only role and permission are known.")
+        problem = FieldProblem("query", "Only role, permission and audience are known.")
         raise ValidationFailed([problem]) from None
     for demand in demands:
         principal = await check_demand(request, principal, demand)

@@ -37,6 +37,7 @@ from keyturn.domain.errors import (
     InvalidProof,
     InvalidRefreshToken,
     InvalidScope,
+    InvalidTarget,
     ProofNonceRequired,
     RevocationsUnknown,
     StoreUnavailable,
@@ -76,6 +77,12 @@ _FORM_SCHEMA = {
                             "description": "Permissions, separated by spaces, that the tokens "
                             "are limited to.",
                         },
+                        "resource": {
+                            "type": "string",
+                            "format": "uri",
+                            "description": "What the access token is for (RFC 8707): a declared "
+                            "resource, or the issuer. Without it, the default audience.",
+                        },
                         "client_id": {"type": "string", "default": DEFAULT_CLIENT_ID},
                     },
                 },
@@ -113,6 +120,7 @@ _FORM_SCHEMA = {
         InvalidProof,
         ProofNonceRequired,
         InvalidScope,
+        InvalidTarget,
         InvalidClient,
         BodyTooLarge,
         TooManyAttempts,
@@ -126,7 +134,8 @@ async def issue_tokens(request: Request, response: Response) -> OAuthTokens:
 
     The password grant is for first-party clients and can be turned off. `scope` limits the tokens
     to some of the user's permissions; a refresh may narrow it and never widen it. A refresh token
-    works only for the client that it was issued to.
+    works only for the client that it was issued to. `resource` says what the access token is for;
+    a session gets tokens for several resources by refreshing once for each.
     """
     response.headers.update(NO_STORE)
     return await tokens_for(request)
@@ -219,7 +228,9 @@ async def revoke_token(request: Request) -> Response:
 async def introspect_token(request: Request, response: Response) -> Introspection:
     """Say what is true of a token at this moment, by the store; only for clients that may ask.
 
-    What is not good, for whatever reason, is `{"active": false}`. Looking changes nothing.
+    What is not good, for whatever reason, is `{"active": false}`. So is every token that is not for
+    the client's own audience: `audience` in `clients.toml`, or the default one. A refresh token is
+    for the issuer. Looking changes nothing.
     """
     parameters = await form_of(request)
     client = await client_of(request, parameters)
@@ -240,6 +251,7 @@ async def _log_in(request: Request, parameters: Mapping[str, str], client: Clien
             client_id=client.id,
             scope=_scope(parameters),
             key_thumbprint=key_thumbprint_of(request),
+            resource=parameters.get("resource"),
         )
     )
 
@@ -252,6 +264,7 @@ async def _refresh(request: Request, parameters: Mapping[str, str], client: Clie
             client_id=client.id,
             scope=_scope(parameters),
             key_thumbprint=key_thumbprint_of(request),
+            resource=parameters.get("resource"),
         )
     )
     return result.tokens

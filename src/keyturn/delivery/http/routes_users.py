@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request, Response
 from keyturn.delivery.http.dependencies import (
     CurrentPrincipal,
     CurrentUser,
+    RecentPrincipal,
     check_scope,
     origin_of,
     services_of,
@@ -24,6 +25,7 @@ from keyturn.domain.errors import (
     HashingBusy,
     InvalidEmail,
     LastAdministrator,
+    LoginTooOld,
     PasswordNotText,
     PasswordTooLong,
     PermissionDenied,
@@ -151,14 +153,17 @@ async def request_email_change(
 @router.get(
     "/me/export",
     summary="Get all that is stored of me",
-    responses=problems(*BAD_ACCESS_TOKEN, PermissionDenied, TooManyAttempts, StoreUnavailable),
+    responses=problems(
+        *BAD_ACCESS_TOKEN, LoginTooOld, PermissionDenied, TooManyAttempts, StoreUnavailable
+    ),
 )
 async def export_account(
-    request: Request, response: Response, principal: CurrentPrincipal
+    request: Request, response: Response, principal: RecentPrincipal
 ) -> ExportedAccount:
     """Return the account, its sessions and its audit events, as a file to keep (GDPR Art. 15, 20).
 
-    The hash of the password is not in it. That it was asked for is audited.
+    The hash of the password is not in it. That it was asked for is audited. Needs a token for the
+    issuer whose `auth_time` is recent: see `POST /v1/auth/reauthenticate`.
     """
     check_scope(principal, "profile:read")
     export = await services_of(request).export_account.execute(
@@ -173,14 +178,20 @@ async def export_account(
     status_code=204,
     summary="Delete my account",
     responses=problems(
-        *BAD_ACCESS_TOKEN, PermissionDenied, LastAdministrator, StoreUnavailable, Contention
+        *BAD_ACCESS_TOKEN,
+        LoginTooOld,
+        PermissionDenied,
+        LastAdministrator,
+        StoreUnavailable,
+        Contention,
     ),
 )
-async def delete_account(request: Request, principal: CurrentPrincipal) -> None:
+async def delete_account(request: Request, principal: RecentPrincipal) -> None:
     """End every session now, and have the account erased when the time of grace is over.
 
     A mail says when that is (14 days, a setting); a login before then takes it back. What happened
-    stays in the audit trail, without what tells who it was.
+    stays in the audit trail, without what tells who it was. Needs a token for the issuer whose
+    `auth_time` is recent: see `POST /v1/auth/reauthenticate`.
     """
     check_scope(principal, "profile:write")
     await services_of(request).delete_account.execute(

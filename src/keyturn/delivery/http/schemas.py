@@ -8,6 +8,7 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetPydanticSchema,
@@ -17,11 +18,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, core_schema
 
 from keyturn.delivery.lines import is_line
+from keyturn.domain.errors import InvalidTarget
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import MAX_EMAIL_LENGTH, User, UserStatus
 from keyturn.use_cases.list_sessions import Session
 from keyturn.use_cases.rotate_refresh import RefreshOutcome, RotateRefreshResult
-from keyturn.use_cases.token_pair import TokenPair
+from keyturn.use_cases.token_pair import AccessToken, TokenPair
 
 
 def _normal_email(address: str) -> str:
@@ -105,6 +107,24 @@ def example_answer(**fields: JsonValue) -> ConfigDict:
     return ConfigDict(**example(**fields), defer_build=True)
 
 
+def _one_resource(value: object) -> object:
+    # What is no text is several resources, or none that can be: RFC 8707 §2 has one error for it.
+    if value is None or isinstance(value, str):
+        return value
+    raise InvalidTarget
+
+
+Resource = Annotated[
+    str,
+    BeforeValidator(_one_resource),
+    Field(
+        description="What the access token is for (RFC 8707): a declared resource, or the issuer. "
+        "Without it, the default audience.",
+        examples=["https://notes.example"],
+    ),
+]
+"""The resource that a client asks for."""
+
 EXAMPLE_USER_ID = "0198f3a2-7c11-7d6e-9a53-1f0e6c1f2b3a"
 EXAMPLE_SESSION_ID = "0198f3a2-7c40-7b02-8f6d-3c9a50d1e7aa"
 
@@ -139,6 +159,7 @@ class Login(BaseModel):
         description="Where the refresh token goes: into the answer, or into a cookie that no "
         "script can read.",
     )
+    resource: Resource | None = None
 
 
 class Refresh(BaseModel):
@@ -147,6 +168,7 @@ class Refresh(BaseModel):
     model_config = example(refresh_token="eyJhbGciOiJFZERTQSJ9.refresh.signature")
 
     refresh_token: SecretText | None = None
+    resource: Resource | None = None
 
 
 class Logout(BaseModel):
@@ -155,6 +177,14 @@ class Logout(BaseModel):
     model_config = example(refresh_token="eyJhbGciOiJFZERTQSJ9.refresh.signature")
 
     refresh_token: SecretText | None = None
+
+
+class Reauthentication(BaseModel):
+    """The password that proves again who the caller is."""
+
+    model_config = example(password="nine purple anvils")
+
+    password: SecretText
 
 
 class ProfileChange(BaseModel):
@@ -219,6 +249,27 @@ class Tokens(BaseModel):
             refresh_expires_in=pair.refresh_expires_in,
             refresh_after=pair.refresh_after,
             session_id=pair.session_id,
+        )
+
+
+class RecentAccess(BaseModel):
+    """What a reauthentication gives."""
+
+    model_config = example_answer(
+        access_token="eyJhbGciOiJFZERTQSJ9.access.signature", token_type="Bearer", expires_in=900
+    )
+
+    access_token: str = Field(repr=False)
+    token_type: TokenType = "Bearer"
+    expires_in: int = Field(description="Seconds that the access token lives.")
+
+    @staticmethod
+    def of(token: AccessToken) -> "RecentAccess":
+        """Return the answer for a token."""
+        return RecentAccess(
+            access_token=token.token.reveal(),
+            token_type=token_type(token.key_thumbprint),
+            expires_in=token.expires_in,
         )
 
 
@@ -423,6 +474,12 @@ class Problem(BaseModel):
         default=None, description="What is wrong with which field."
     )
     failing: list[str] | None = Field(default=None, description="The health checks that fail.")
+    resource: str | None = Field(
+        default=None, description="The resource to ask for, to get a token that is accepted."
+    )
+    max_age: int | None = Field(
+        default=None, description="Seconds that a proof of identity may be old."
+    )
 
 
 class OAuthProblem(BaseModel):

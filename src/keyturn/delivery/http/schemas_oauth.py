@@ -49,6 +49,7 @@ class Introspection(BaseModel):
         iat=1893499200,
         sub=EXAMPLE_USER_ID,
         aud="keyturn",
+        auth_time=1893499200,
         iss="https://auth.example.com",
         jti=_EXAMPLE_TOKEN_ID,
         sid=EXAMPLE_SESSION_ID,
@@ -68,6 +69,9 @@ class Introspection(BaseModel):
     )
     exp: int | None = None
     iat: int | None = None
+    auth_time: int | None = Field(
+        default=None, description="When the person last proved who they are (RFC 9470 §6.2)."
+    )
     sub: UUID | None = None
     aud: str | None = None
     iss: str | None = None
@@ -91,8 +95,9 @@ class Introspection(BaseModel):
             cnf=None if token.key_thumbprint is None else Confirmation(jkt=token.key_thumbprint),
             exp=int(token.expires_at.timestamp()),
             iat=int(token.issued_at.timestamp()),
+            auth_time=None if token.auth_time is None else int(token.auth_time.timestamp()),
             sub=token.user_id,
-            aud=options.audience if is_access else options.issuer,
+            aud=token.audience,
             iss=options.issuer,
             jti=token.token_id,
             sid=token.session_id,

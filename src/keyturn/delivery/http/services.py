@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID
+from keyturn.domain.resource import Resources
 from keyturn.domain.secret import Secret
 from keyturn.ports.proofs import Proof
 from keyturn.use_cases.assign_roles import AssignRoles
@@ -33,6 +34,7 @@ from keyturn.use_cases.list_sessions import ListSessions
 from keyturn.use_cases.list_users import ListUsers
 from keyturn.use_cases.load_user import LoadUser
 from keyturn.use_cases.login_user import LoginUser
+from keyturn.use_cases.reauthenticate import Reauthenticate
 from keyturn.use_cases.register_user import RegisterUser
 from keyturn.use_cases.request_email_change import RequestEmailChange
 from keyturn.use_cases.request_email_verification import RequestEmailVerification
@@ -58,7 +60,6 @@ class HttpOptions:
         password_grant: whether `/oauth/token` takes `grant_type=password`.
         public_clients: OAuth clients that need no secret.
         issuer: the URL under which clients reach the service, and its name in metadata.
-        audience: whom access tokens are for.
         dpop: whether tokens can be bound to a client's key (RFC 9449).
         max_body_bytes: larger request bodies are refused before they are read.
     """
@@ -69,7 +70,6 @@ class HttpOptions:
     password_grant: bool = True
     public_clients: frozenset[str] = field(default=frozenset({DEFAULT_CLIENT_ID}))
     issuer: str = "http://127.0.0.1:8000"
-    audience: str = "keyturn"
     dpop: bool = False
     max_body_bytes: int = 64 * 1024
 
@@ -94,6 +94,7 @@ class AccessChecks(Protocol):
             proof: what came with the token, None where it is presented as a bearer token.
 
         Raises:
+            WrongAudience: the token is for another resource.
             InvalidAccessToken: the token is malformed, forged, expired, revoked or of another kind;
                 or it is bound to a key and presented without it, or the other way round.
             InvalidProof: the proof is not good, or lacks a nonce that is asked for.
@@ -115,6 +116,7 @@ class Services(AccessChecks):
     """The use-cases that the routes call, and what health asks.
 
     Args:
+        resources: which access tokens each route accepts.
         readiness: named checks; each returns, or raises what is wrong.
     """
 
@@ -124,6 +126,8 @@ class Services(AccessChecks):
     revoke_family: RevokeFamily
     revoke_all_families: RevokeAllFamilies
     authenticate_access: AuthenticateAccess
+    reauthenticate: Reauthenticate
+    resources: Resources
     load_user: LoadUser
     update_profile: UpdateProfile
     change_password: ChangePassword
@@ -155,7 +159,7 @@ class Services(AccessChecks):
     readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 
     async def authenticate(self, access_token: Secret, proof: Proof | None = None) -> Principal:
-        """Return the caller, without any I/O."""
+        """Return the caller of an ordinary route, without any I/O."""
         return self.authenticate_access.execute(access_token, proof)
 
     async def resolve_rights(self, principal: Principal) -> Principal:

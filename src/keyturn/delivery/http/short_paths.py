@@ -15,7 +15,6 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keyturn.delivery.http import routes_auth, routes_oauth
-from keyturn.delivery.http.dependencies import required_principal_of
 from keyturn.delivery.http.error_answers import answer_error
 from keyturn.delivery.http.errors import NO_STORE
 from keyturn.delivery.http.request_ids import header_of
@@ -92,7 +91,7 @@ class _Json:
 
 
 async def _verify(request: Request) -> Response:
-    return await routes_auth.verify(request, await required_principal_of(request))
+    return await routes_auth.verify(request, await routes_auth.proxied_principal_of(request))
 
 
 async def _refresh(request: Request) -> ASGIApp | None:

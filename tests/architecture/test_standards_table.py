@@ -1,0 +1,69 @@
+"""The standards table of docs/security.md is true of the tree."""
+
+import ast
+from collections import Counter
+
+from tests.attacks.enforcement import PROJECT, removals, rows
+
+
+def test_every_row_names_a_test_or_says_why_not() -> None:
+    undecided = [row.item for row in rows() if bool(row.tests) == row.is_open]
+    assert list(rows())
+    assert undecided == []
+
+
+def test_no_item_has_two_rows() -> None:
+    counted = Counter(row.item for row in rows())
+    assert [item for item, count in counted.items() if count > 1] == []
+
+
+def test_every_test_that_is_named_exists() -> None:
+    named = {test for row in rows() for test in row.tests} | {one.test for one in removals()}
+    assert sorted(test for test in named if not _exists(test)) == []
+
+
+def test_the_enforcement_of_every_row_can_be_taken_out() -> None:
+    taken_out = {item for removal in removals() for item in removal.items}
+    enforced = {row.item for row in rows() if not row.is_open}
+    assert sorted(enforced ^ taken_out) == []
+
+
+def test_a_removal_names_a_test_of_its_rows() -> None:
+    tests = {row.item: row.tests for row in rows()}
+    strangers = [
+        (item, removal.test)
+        for removal in removals()
+        for item in removal.items
+        if removal.test not in tests.get(item, ())
+    ]
+    assert strangers == []
+
+
+def test_each_removal_finds_its_enforcement_exactly_once() -> None:
+    counts = {
+        (removal.file, removal.find): (PROJECT / removal.file)
+        .read_text(encoding="utf-8")
+        .count(removal.find)
+        for removal in removals()
+    }
+    assert {place: count for place, count in counts.items() if count != 1} == {}
+
+
+def _exists(node: str) -> bool:
+    """Return whether the file defines the test; a parametrised one is named without brackets."""
+    path, *names = node.split("::")
+    file = PROJECT / path
+    if not file.is_file():
+        return False
+    body: list[ast.stmt] = ast.parse(file.read_text(encoding="utf-8")).body
+    for name in names:
+        found = [
+            one
+            for one in body
+            if isinstance(one, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and one.name == name
+        ]
+        if not found:
+            return False
+        body = found[0].body
+    return bool(names)
