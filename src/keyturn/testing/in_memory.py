@@ -171,6 +171,7 @@ class InMemoryKeyturn:
             throttle,
         )
 
+        self.check_proof = CheckProof(proofs, self.clock)
         self.register_user = RegisterUser(
             self.unit_of_work, self.hasher, rules, self.clock, self.ids, throttle
         )
@@ -185,6 +186,7 @@ class InMemoryKeyturn:
             self.session_policy,
             self.login_policy,
             throttle,
+            self.check_proof,
         )
         self.rotate_refresh = RotateRefresh(
             self.unit_of_work,
@@ -194,6 +196,7 @@ class InMemoryKeyturn:
             self.ids,
             self.session_policy,
             throttle,
+            self.check_proof,
         )
         self.revoke_family = RevokeFamily(
             self.unit_of_work, self.codec, self.clock, self.ids, self.session_policy
@@ -208,7 +211,6 @@ class InMemoryKeyturn:
         self.authenticate_access = AuthenticateAccess(
             self.codec, self.revocations, self.clock, proofs
         )
-        self.check_proof = CheckProof(proofs, self.clock)
         self.authenticate_client = AuthenticateClient(clients or MemoryClients())
         self.introspect_token = IntrospectToken(
             self.unit_of_work, self.codec, self.revocations, self.clock

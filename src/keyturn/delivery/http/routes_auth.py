@@ -15,7 +15,7 @@ from keyturn.delivery.http.cookies import (
 from keyturn.delivery.http.dependencies import (
     CurrentPrincipal,
     check_scope,
-    key_thumbprint_of,
+    checked_proof_of,
     origin_of,
     principal_of,
     services_of,
@@ -200,7 +200,7 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
             password=body.password,
             device_name=body.device_name or await device_name(origin.user_agent),
             origin=origin,
-            key_thumbprint=key_thumbprint_of(request),
+            proof=checked_proof_of(request),
         )
     )
     if in_cookie:
@@ -250,7 +250,7 @@ async def rotate(request: Request, presented: Secret) -> RotateRefreshResult:
         RotateRefreshCommand(
             refresh_token=presented,
             origin=origin_of(request),
-            key_thumbprint=key_thumbprint_of(request),
+            proof=checked_proof_of(request),
         )
     )
 
