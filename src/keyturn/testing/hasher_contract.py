@@ -12,17 +12,26 @@ class TestMyHasher(PasswordHasherContract):
     def retuned(self) -> PasswordHasher:
         return MyHasher(...)  # the same, with other parameters
 ```
+
+A hasher whose calls wait for each other runs `FairPasswordHasherContract` instead, which needs two
+fixtures more.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
+from keyturn.domain.errors import HashingBusy
 from keyturn.domain.secret import Secret
-from keyturn.domain.source import source_of
+from keyturn.domain.source import Source, source_of
 from keyturn.ports.passwords import PasswordHasher
 
 HERE, THERE = source_of("192.0.2.1"), source_of("2001:db8::1")
+CROWD = source_of("198.51.100.66")
+QUEUE = 8
+"""Calls that may wait in the hasher that `narrow` returns."""
+
 PASSWORD = Secret("correct horse battery staple")
 
 UNREADABLE_HASHES = {
@@ -173,3 +182,88 @@ class PasswordHasherContract:
             hasher.verify(password_hash, PASSWORD, source=HERE),
         )
         assert list(answers) == [True, False, False, True]
+
+
+class FairPasswordHasherContract(PasswordHasherContract):
+    """The contract of a `PasswordHasher` whose calls wait for each other."""
+
+    @pytest.fixture
+    def narrow(self) -> PasswordHasher:
+        """Return a hasher that executes one call at a time, while `QUEUE` may wait.
+
+        It must be executing a call, which ends when `release` is called.
+        """
+        raise NotImplementedError
+
+    @pytest.fixture
+    def release(self) -> Callable[[], None]:
+        """Return what ends the call that the narrow hasher executes."""
+        raise NotImplementedError
+
+    async def test_a_crowd_of_one_source_delays_another_source_by_one_call(
+        self, narrow: PasswordHasher, release: Callable[[], None]
+    ) -> None:
+        """Sources take turns, whoever came first and however many wait."""
+        ended: list[str] = []
+        calls = [(CROWD, "crowd")] * (QUEUE - 3) + [(HERE, "here"), (THERE, "there")]
+        tasks = [await waiting(narrow, *call, ended) for call in [*calls, (HERE, "here")]]
+        release()
+        await asyncio.gather(*tasks)
+        assert ended == ["crowd", "here", "there", "crowd", "here", "crowd", "crowd", "crowd"]
+
+    async def test_in_a_full_queue_the_newest_call_of_the_source_with_the_most_gives_way(
+        self, narrow: PasswordHasher, release: Callable[[], None]
+    ) -> None:
+        """A newcomer is turned away only where no source has more calls than it would have."""
+        ended: list[str] = []
+        crowd = [await waiting(narrow, CROWD, "crowd", ended) for _ in range(QUEUE)]
+        others = [await waiting(narrow, each, "other", ended) for each in (HERE, THERE)]
+        with pytest.raises(HashingBusy):
+            await narrow.verify(None, PASSWORD, source=CROWD)
+        release()
+        outcomes = await asyncio.gather(*crowd, return_exceptions=True)
+        await asyncio.gather(*others)
+        assert [isinstance(outcome, HashingBusy) for outcome in outcomes] == [False] * 6 + [
+            True
+        ] * 2
+
+    async def test_a_queue_of_many_sources_turns_a_newcomer_away(
+        self, narrow: PasswordHasher, release: Callable[[], None]
+    ) -> None:
+        """Nobody who waits with one call loses the place to somebody else."""
+        ended: list[str] = []
+        sources = [source_of(f"192.0.2.{number}") for number in range(QUEUE)]
+        tasks = [await waiting(narrow, source, "known", ended) for source in sources]
+        with pytest.raises(HashingBusy):
+            await narrow.hash(PASSWORD, source=THERE)
+        release()
+        await asyncio.gather(*tasks)
+        assert ended == ["known"] * QUEUE
+
+    async def test_a_cancelled_call_leaves_the_queue(
+        self, narrow: PasswordHasher, release: Callable[[], None]
+    ) -> None:
+        """A client that hangs up keeps no place, and nothing is computed for it."""
+        ended: list[str] = []
+        crowd = [await waiting(narrow, CROWD, "crowd", ended) for _ in range(QUEUE)]
+        for task in crowd:
+            task.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+        tasks = [await waiting(narrow, HERE, "here", ended) for _ in range(QUEUE)]
+        release()
+        await asyncio.gather(*tasks)
+        assert ended == ["here"] * QUEUE
+
+
+async def waiting(
+    hasher: PasswordHasher, source: Source, name: str, ended: list[str]
+) -> asyncio.Task[None]:
+    """Begin a call that notes its end in `ended`, and return when it waits."""
+
+    async def call() -> None:
+        await hasher.verify(None, PASSWORD, source=source)
+        ended.append(name)
+
+    task = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    return task
