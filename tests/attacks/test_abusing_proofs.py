@@ -332,6 +332,43 @@ def test_a_weak_or_invalid_key_forges_no_proof(
             door.checked(forged(jwk, algorithm, signature, door.keyturn.clock.now()))
 
 
+@pytest.mark.parametrize(
+    "jwk",
+    [
+        pytest.param(ec_jwk(GENERATOR.x, GENERATOR.y ^ 1), id="EC: not on the curve"),
+        pytest.param(rsa_jwk(MODULUS, 3), id="RSA: exponent 3"),
+        pytest.param(rsa_jwk(MODULUS, 65536), id="RSA: even exponent"),
+        pytest.param(rsa_jwk(MODULUS + 1, 65537), id="RSA: even modulus"),
+        pytest.param(rsa_jwk(MODULUS >> 1024 | 1, 65537), id="RSA: 1024 bits"),
+    ],
+)
+def test_an_attacker_finds_no_weak_key_that_is_accepted_as_a_public_key(
+    jwk: dict[str, str],
+) -> None:
+    with pytest.raises(ValueError, match=r"RSA key|incomplete, malformed"):
+        VerificationKey.from_public_jwk(jwk)
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+@pytest.mark.parametrize(("exponent", "bits"), [(3, 2048), (65537, 1024)])
+def test_an_attacker_gains_nothing_by_signing_with_a_weak_rsa_key(
+    door: Door, exponent: int, bits: int
+) -> None:
+    private = rsa.generate_private_key(exponent, bits)
+    numbers = private.public_key().public_numbers()
+    header = {"typ": "dpop+jwt", "jwk": rsa_jwk(numbers.n, numbers.e)}
+    now = int(door.keyturn.clock.now().timestamp())
+    claims = {"jti": "one", "htm": "POST", "htu": URL, "iat": now}
+    text = jwt.api_jws.encode(
+        json.dumps(claims).encode(),
+        private,
+        algorithm="RS256",
+        headers=header,
+    )
+    with pytest.raises(InvalidProof):
+        door.checked(Proof(Secret(text), "POST", URL))
+
+
 # A host app that the service is mounted in.
 
 
