@@ -462,3 +462,21 @@ async def test_a_stranger_can_not_fill_the_memory_of_used_proofs_over_http(tmp_p
         )
         headers = {"Authorization": f"DPoP {token.reveal()}", "DPoP": proof}
         assert (await client.get("/me", headers=headers)).status_code == 200
+
+
+async def test_an_attacker_gains_nothing_by_a_second_proof_in_the_same_request(
+    tmp_path: Path,
+) -> None:
+    owner, stranger = Holder(), Holder()
+    async with hosted(tmp_path / "data") as (_, client):
+        token = await bound_token(client, owner)
+        url, now = "https://notes.example.com/me", datetime.now().astimezone()
+        proofs = [
+            holder.prove(now, method="GET", url=url, token=token) for holder in (owner, stranger)
+        ]
+        authorization = ("Authorization", f"DPoP {token.reveal()}")
+        for both in (proofs, proofs[::-1], [proofs[0]] * 2):
+            headers = [authorization, *(("DPoP", proof) for proof in both)]
+            assert (await client.get("/me", headers=headers)).status_code == 401
+        headers = [authorization, ("DPoP", proofs[0])]
+        assert (await client.get("/me", headers=headers)).status_code == 200
