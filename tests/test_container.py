@@ -133,6 +133,12 @@ async def test_attempts_are_counted_where_the_settings_say(tmp_path: Path) -> No
     assert isinstance(off.throttle(), Unthrottled)
 
 
+def test_attempts_of_an_operator_at_the_command_line_are_not_counted(tmp_path: Path) -> None:
+    container = build_container(cheap_settings(tmp_path))
+    assert isinstance(container.administration().register_user._throttle, Unthrottled)
+    assert isinstance(container.services().register_user._throttle, LimitsThrottle)
+
+
 def test_mails_are_sent_by_the_server_that_the_settings_name(tmp_path: Path) -> None:
     chosen = {"mail": "smtp", "smtp_host": "mx.example.com", "mail_from": "a@example.com"}
     assert isinstance(build_container(cheap_settings(tmp_path)).mailer(), ConsoleMailer)

@@ -228,7 +228,8 @@ class Settings(BaseSettings):
     )
     throttle_login: str = Field(
         default="30/minute;300/hour",
-        description="logins of one address (of one /64 with IPv6); empty for any number",
+        description="logins of one address (with IPv6 of one /64, 4 times as many of its /56 and "
+        "16 times of its /48); empty for any number",
     )
     throttle_register: str = Field(
         default="10/minute;60/hour", description="registrations of one address"
@@ -280,7 +281,10 @@ class Settings(BaseSettings):
         description="passwords hashed at once; unset, one for each core but one",
     )
     hashing_queue: int = Field(
-        default=64, ge=0, le=10000, description="passwords that may wait before a 503"
+        default=64,
+        ge=0,
+        le=10000,
+        description="passwords that may wait before the busiest source gets a 503",
     )
     cors_origins: CommaSeparated = Field(
         default=(), description="browser origins that may call from another site"

@@ -19,6 +19,7 @@ from keyturn.domain.events import AuditEventType, LoginFailure, Origin
 from keyturn.domain.login_policy import LoginPolicy
 from keyturn.domain.mail import MailKind
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import UNKNOWN_SOURCE, Source
 from keyturn.domain.user import UserStatus
 from keyturn.ports.throttling import ThrottledAction
 from keyturn.testing.doubles import PlainPasswordHasher
@@ -170,8 +171,10 @@ async def test_guesses_with_a_stolen_token_end_where_those_of_strangers_do(
 
 async def test_a_password_that_is_changed_while_it_is_looked_at_counts_no_more() -> None:
     class SlowHasher(PlainPasswordHasher):
-        async def verify(self, password_hash: str | None, password: Secret) -> bool:
-            verified = await super().verify(password_hash, password)
+        async def verify(
+            self, password_hash: str | None, password: Secret, *, source: Source = UNKNOWN_SOURCE
+        ) -> bool:
+            verified = await super().verify(password_hash, password, source=source)
             await keyturn.reset_password.execute(ResetPasswordCommand(reset, NEW_PASSWORD))
             return verified
 

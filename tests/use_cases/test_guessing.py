@@ -12,6 +12,7 @@ from keyturn.domain.errors import (
 from keyturn.domain.events import LoginFailure, Origin
 from keyturn.domain.mail import MailKind
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import Source
 from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.testing.doubles import PlainPasswordHasher
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
@@ -197,7 +198,7 @@ class CountingThrottle(Throttle):
         self.asked: list[tuple[ThrottledAction, str | None, str | None]] = []
 
     async def admit(
-        self, action: ThrottledAction, *, source: str | None, account: str | None = None
+        self, action: ThrottledAction, *, source: Source | None, account: str | None = None
     ) -> None:
         self.asked.append((action, source, account))
         if action is self.refused:
@@ -219,7 +220,8 @@ async def test_every_use_case_that_strangers_call_counts_source_and_account() ->
     assert throttle.asked == [
         (ThrottledAction.REGISTER, site, ADA),
         (ThrottledAction.LOGIN, site, ADA),
-        (ThrottledAction.REFRESH, site, str(tokens.session_id)),
+        (ThrottledAction.REFRESH, site, None),
+        (ThrottledAction.REFRESH, None, str(tokens.session_id)),
         (ThrottledAction.RESET, site, ADA),
         (ThrottledAction.VERIFY, site, ADA),
     ]

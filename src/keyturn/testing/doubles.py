@@ -16,6 +16,7 @@ from keyturn.domain.ids import EventId, FamilyId, MailId, TokenId, UserId
 from keyturn.domain.mail import Letter, Mail
 from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import UNKNOWN_SOURCE, Source
 from keyturn.domain.strength import Strength
 from keyturn.ports.mail import LetterWriter
 from keyturn.ports.passwords import PasswordBlocklist, PasswordHasher, StrengthEstimator
@@ -215,12 +216,18 @@ class PlainPasswordHasher(PasswordHasher):
         self._rounds = rounds
         self.verifications = 0
 
-    async def hash(self, password: Secret) -> str:
+    async def hash(self, password: Secret, *, source: Source = UNKNOWN_SOURCE) -> str:  # noqa: ARG002 - nothing waits
         """Return a salted hash, another one at each call."""
         salt = secrets.token_hex(8)
         return f"$plain-sha256$i={self._rounds}${salt}${_derive(password, salt, self._rounds)}"
 
-    async def verify(self, password_hash: str | None, password: Secret) -> bool:
+    async def verify(
+        self,
+        password_hash: str | None,
+        password: Secret,
+        *,
+        source: Source = UNKNOWN_SOURCE,  # noqa: ARG002 - nothing waits
+    ) -> bool:
         """Return whether it is the password that was hashed; False for None or another scheme."""
         self.verifications += 1
         parts = _PLAIN_HASH.fullmatch(password_hash or "")

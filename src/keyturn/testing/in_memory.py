@@ -193,6 +193,7 @@ class InMemoryKeyturn:
             throttle,
         )
 
+        self.check_proof = CheckProof(proofs, self.clock)
         self.register_user = RegisterUser(
             self.unit_of_work, self.hasher, rules, self.clock, self.ids, throttle
         )
@@ -208,6 +209,7 @@ class InMemoryKeyturn:
             self.session_policy,
             self.login_policy,
             throttle,
+            self.check_proof,
         )
         self.rotate_refresh = RotateRefresh(
             self.unit_of_work,
@@ -218,6 +220,7 @@ class InMemoryKeyturn:
             self.ids,
             self.session_policy,
             throttle,
+            self.check_proof,
         )
         self.revoke_family = RevokeFamily(self.unit_of_work, self.codec, self.clock, self.ids)
         change = (self.unit_of_work, self.clock, self.ids)
@@ -233,7 +236,6 @@ class InMemoryKeyturn:
         self.reauthenticate = Reauthenticate(
             self.unit_of_work, current_password, tokens, audiences, self.clock, self.ids
         )
-        self.check_proof = CheckProof(proofs, self.clock)
         self.authenticate_client = AuthenticateClient(clients)
         self.introspect_token = IntrospectToken(
             self.unit_of_work, self.codec, self.revocations, self.clock, self.resources

@@ -23,14 +23,16 @@ from keyturn.domain.refresh_token_family import (
 )
 from keyturn.domain.scope import Scope, granted_scope
 from keyturn.domain.secret import Secret
-from keyturn.domain.source import source_of
+from keyturn.domain.source import UNKNOWN_SOURCE, source_of
 from keyturn.domain.user import User, UserStatus, canonical_email
 from keyturn.ports.passwords import PasswordHasher
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
+from keyturn.ports.proofs import CheckedProof
 from keyturn.ports.system import Clock, IdGenerator
 from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 from keyturn.use_cases.audiences import Audiences
+from keyturn.use_cases.check_proof import CheckProof
 from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
 
 DEVICE_REMEMBERED = timedelta(days=30)
@@ -51,7 +53,8 @@ class LoginUserCommand:
     """Who logs in, from where, and for what.
 
     Attributes:
-        key_thumbprint: the key that the session is bound to, None for none.
+        proof: of the key that the session is bound to, None for none. Used up by a login that
+            succeeds, not by a wrong password.
         resource: what the access token is for (RFC 8707); None for the default audience.
     """
 
@@ -61,7 +64,7 @@ class LoginUserCommand:
     origin: Origin = field(default_factory=Origin)
     client_id: str = DEFAULT_CLIENT_ID
     scope: Scope = None
-    key_thumbprint: str | None = None
+    proof: CheckedProof | None = None
     resource: str | None = None
 
 
@@ -80,6 +83,7 @@ class LoginUser:
         session_policy: SessionPolicy,
         login_policy: LoginPolicy,
         throttle: Throttle,
+        check_proof: CheckProof,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._hasher = hasher
@@ -91,6 +95,7 @@ class LoginUser:
         self._session_policy = session_policy
         self._login_policy = login_policy
         self._throttle = throttle
+        self._check_proof = check_proof
 
     async def execute(self, command: LoginUserCommand) -> TokenPair:
         """Log in and return the tokens of a new session.
@@ -107,11 +112,13 @@ class LoginUser:
             InvalidEmail, PasswordNotText, PasswordTooLong: nobody's credentials can look like this.
             InvalidScope: the user may do nothing of the scope.
             InvalidTarget: there is no such resource, or the client may not ask for it.
+            InvalidProof, ProofsBusy: see `CheckProof.use`.
             Unavailable: the hasher is busy or the store does not answer.
         """
+        source = source_of(command.origin.ip)
         await self._throttle.admit(
             ThrottledAction.LOGIN,
-            source=source_of(command.origin.ip),
+            source=source,
             account=canonical_email(command.email),
         )
         # Before the password: this depends on the client alone and says nothing of an account.
@@ -128,12 +135,14 @@ class LoginUser:
                 allowed = 0 if user is None else await self._allowed(uow, user, command.origin)
             if user is None or user.password_hash != verified_hash:
                 password_hash = None if user is None else user.password_hash
-                verified = await self._hasher.verify(password_hash, password)
+                verified = await self._hasher.verify(password_hash, password, source=source)
             failure = self._failure(user, admitted=allowed > 0, verified=verified)
             if user is None or failure is not None:
                 failure = failure or LoginFailure.UNKNOWN_EMAIL
                 await self._note_failure(user, failure, allowed, command.origin)
                 raise InvalidCredentials
+            if verified_hash is None:
+                self._check_proof.use(command.proof)
             verified_hash = user.password_hash
             try:
                 return await self._start_session(user, password, command, audience)
@@ -152,7 +161,7 @@ class LoginUser:
         if not self._login_policy.admits(user, now, from_known_device=True):
             return 0
         source = source_of(origin.ip)
-        if source is None:
+        if source == UNKNOWN_SOURCE:
             return 0
         families = await uow.families.list_live(user.id, now)
         families += await uow.families.list_ended(user.id, now, now - DEVICE_REMEMBERED)
@@ -221,7 +230,7 @@ class LoginUser:
         self, user: User, password: Secret, command: LoginUserCommand, audience: str
     ) -> TokenPair:
         scope = granted_scope(command.scope, user.permissions)
-        password_hash = await self._current_hash(user, password)
+        password_hash = await self._current_hash(user, password, command.origin)
         now = self._clock.now()
         family = RefreshTokenFamily.start(
             family_id=self._ids.family_id(),
@@ -232,7 +241,7 @@ class LoginUser:
             device=Device(command.device_name, command.origin.user_agent, command.origin.ip),
             now=now,
             policy=self._session_policy,
-            key_thumbprint=command.key_thumbprint,
+            key_thumbprint=None if command.proof is None else command.proof.key_thumbprint,
         )
         async with self._unit_of_work() as uow:
             live = await uow.families.list_live(user.id, now)
@@ -282,11 +291,11 @@ class LoginUser:
             await uow.commit()
         return pair
 
-    async def _current_hash(self, user: User, password: Secret) -> str:
+    async def _current_hash(self, user: User, password: Secret, origin: Origin) -> str:
         if not self._hasher.needs_rehash(user.password_hash):
             return user.password_hash
         try:
-            return await self._hasher.hash(password)
+            return await self._hasher.hash(password, source=source_of(origin.ip))
         except HashingBusy:
             # The next login is as good a time to hash again.
             return user.password_hash

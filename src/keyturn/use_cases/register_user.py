@@ -76,7 +76,7 @@ class RegisterUser:
         )
         password = await self._rules.accept(command.password, email=command.email)
         # Hashed before the address is looked at: the time taken does not tell whether it is taken.
-        password_hash = await self._hasher.hash(password)
+        password_hash = await self._hasher.hash(password, source=source_of(command.origin.ip))
         async with self._unit_of_work() as uow:
             user = await self._new_user(uow, command, password_hash)
             if await uow.users.get_by_email(command.email) is None:

@@ -8,6 +8,7 @@ import pytest
 
 from keyturn.domain.errors import HashingBusy, StoreUnavailable
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import UNKNOWN_SOURCE, Source
 from keyturn.domain.user import UserStatus
 from keyturn.testing.doubles import PlainPasswordHasher
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
@@ -191,7 +192,9 @@ async def test_the_transport_is_said_and_never_guessed(client: httpx.AsyncClient
 
 
 class BusyHasher(PlainPasswordHasher):
-    async def verify(self, password_hash: str | None, password: Secret) -> bool:
+    async def verify(
+        self, password_hash: str | None, password: Secret, *, source: Source = UNKNOWN_SOURCE
+    ) -> bool:
         raise HashingBusy
 
 

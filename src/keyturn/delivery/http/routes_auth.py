@@ -17,7 +17,7 @@ from keyturn.delivery.http.dependencies import (
     AccessTokenScheme,
     CurrentPrincipal,
     check_scope,
-    key_thumbprint_of,
+    checked_proof_of,
     origin_of,
     principal_of,
     required_principal_of,
@@ -260,7 +260,7 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
             password=body.password,
             device_name=body.device_name or await device_name(origin.user_agent),
             origin=origin,
-            key_thumbprint=key_thumbprint_of(request),
+            proof=checked_proof_of(request),
             resource=body.resource,
         )
     )
@@ -317,7 +317,7 @@ async def rotate(
         RotateRefreshCommand(
             refresh_token=presented,
             origin=origin_of(request),
-            key_thumbprint=key_thumbprint_of(request),
+            proof=checked_proof_of(request),
             resource=resource,
         )
     )
