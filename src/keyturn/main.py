@@ -177,6 +177,7 @@ class CommandLineOperations(Operations):
         """Check and prepare everything once, then serve."""
         with loading():
             from keyturn.adapters.structlog.configuration import logging_configuration
+            from keyturn.delivery.cli.connection_limits import ConnectionLimits
             from keyturn.delivery.cli.server import listen, serve
 
         with _refusing(), listen(host, port) as listener:
@@ -185,8 +186,15 @@ class CommandLineOperations(Operations):
             with loading():
                 asyncio.run(_prepare(settings, migrates=migrate))
             logs = logging_configuration(settings.log_format, settings.log_level)
+            limits = ConnectionLimits(
+                max_header_bytes=settings.max_header_bytes,
+                header_timeout=settings.header_timeout.total_seconds(),
+                body_timeout=settings.body_timeout.total_seconds(),
+                keep_alive_timeout=settings.keep_alive_timeout.total_seconds(),
+                max_connections=settings.max_connections,
+            )
             with _shared_figures() if workers > 1 else nullcontext():
-                serve("keyturn.main:create_worker_app", listener, workers=workers, logs=logs)
+                serve(create_worker_app, listener, limits=limits, workers=workers, logs=logs)
 
     def migrate(self, revision: str) -> str:
         """Migrate, and return the revision that the database is at then."""
