@@ -22,7 +22,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-
 from benchmarks.enumeration import PASSWORD, serving
 from benchmarks.load import Job
 
@@ -31,7 +30,12 @@ MEGABYTE = 1024 * 1024
 LARGEST_RATIO = 2.0
 
 # Among the slowest texts of their length: many characters that zxcvbn reads as others.
-SLOW_TEXTS = ("4@8({[<36!1|0$5+7%2", "p@$$w0rd1!|5+7%2x4a", "1!|7+$5z2%4@8({[<3", "4a4a4a4a4a4a4a4a4a4")
+SLOW_TEXTS = (
+    "4@8({[<36!1|0$5+7%2",
+    "p@$$w0rd1!|5+7%2x4a",
+    "1!|7+$5z2%4@8({[<3",
+    "4a4a4a4a4a4a4a4a4a4",
+)
 
 
 def resident_mb(pid: int) -> float:
