@@ -354,7 +354,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error"
     )
-    metrics: bool = Field(default=True, description="whether /metrics answers, for Prometheus")
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="the port where keyturn serve answers Prometheus; unset, none; 0, a free one",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="the address of that port; let nobody but Prometheus reach it",
+    )
 
     @field_validator("data_dir", "keys_dir", "mail_templates", mode="before")
     @classmethod

@@ -3,15 +3,24 @@
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from keyturn.delivery.cli.connection_limits import BACKLOG, ConnectionLimits, ServerConfig
+from keyturn.delivery.cli.connection_limits import (
+    BACKLOG,
+    SHUTDOWN_SECONDS,
+    ConnectionLimits,
+    ServerConfig,
+)
 from keyturn.delivery.cli.operations import Refusal
+
+METRICS_CONNECTIONS = 64
+"""Connections to the metrics at once: Prometheus needs one."""
 
 _ANY_HOST = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 
@@ -57,6 +66,26 @@ def serve(
             _serve_here(config, listener)
 
 
+@contextmanager
+def serve_metrics(make_app: Callable[[], object], listener: socket.socket) -> Iterator[None]:
+    """Answer Prometheus in a thread beside the service, for as long as the block lasts.
+
+    Args:
+        make_app: makes the ASGI app, in this process.
+        listener: a listener of its own; see `listen`.
+    """
+    limits = ConnectionLimits(max_connections=METRICS_CONNECTIONS)
+    server = uvicorn.Server(ServerConfig(make_app, limits=limits, workers=1, logs=None))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    print(f"Metrics are at {_address(listener)}/metrics", flush=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=SHUTDOWN_SECONDS)
+
+
 def _allow_many_files() -> None:
     """Raise the limit of open files, which is too low for the connections, as far as allowed."""
     # Windows has no such limit and no such module.
@@ -86,10 +115,7 @@ def _serve_with_workers(config: uvicorn.Config, listener: socket.socket) -> None
 
 def _welcome(listener: socket.socket) -> str:
     """Return what a newcomer needs: where the service is, and how to log in."""
-    host, port = listener.getsockname()[:2]
-    if host in _ANY_HOST:
-        host = "127.0.0.1"
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    address = _address(listener)
     person = '{"email": "ada@example.com", "password": "a passphrase of my own"}'
     post = "curl -H 'content-type: application/json' -d"
     return f"""
@@ -101,3 +127,10 @@ In a shell:
   {post} '{person}' {address}/v1/auth/login
   {post} '{{"refresh_token": "..."}}' {address}/v1/auth/refresh
 """
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in _ANY_HOST:
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
