@@ -85,6 +85,7 @@ class LimitedConnection(asyncio.Protocol):
     transport: asyncio.Transport
     flow: FlowControl
     server_state: ServerState
+    headers: list[tuple[bytes, bytes]]
     cycle: Any  # one class for each parser, without a common parent
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -96,9 +97,11 @@ class LimitedConnection(asyncio.Protocol):
         self._in_body = False
         self._heads = 0
         self._head_bytes = 0
+        self._piece_bytes = 0
         self._body_bytes = 0
         self._framing_bytes = 0
         self._deadline: float | None = self.loop.time() + limits.header_timeout
+        self._good_host: bytes | None = None
         self._failure: KeyturnError | None = None
         self._stopped = False
         self._discarded = 0
@@ -118,12 +121,19 @@ class LimitedConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand the bytes to the parser as far as the limits allow."""
+        heads = self._heads
         size = len(data)
-        for start in range(0, size, SLICE_BYTES):
-            if self._stopped:
-                self._discard(size - start)
-                return
-            self._parse(data if size <= SLICE_BYTES else data[start : start + SLICE_BYTES])
+        if size <= SLICE_BYTES and not self._stopped:
+            self._parse(data)
+        else:
+            for start in range(0, size, SLICE_BYTES):
+                if self._stopped:
+                    self._discard(size - start)
+                    return
+                self._parse(data[start : start + SLICE_BYTES])
+        if self._heads != heads and not self._in_body:
+            # The request is whole: it is the app's turn.
+            return
         if self._deadline is not None or self._stopped:
             return
         if self._in_body:
@@ -146,6 +156,7 @@ class LimitedConnection(asyncio.Protocol):
 
     def _parse(self, piece: bytes) -> None:
         heads, was_in_body, body_bytes = self._heads, self._in_body, self._body_bytes
+        self._piece_bytes = len(piece)
         super().data_received(piece)
         if self._stopped or self._heads != heads:
             return
@@ -153,15 +164,16 @@ class LimitedConnection(asyncio.Protocol):
             self._head_bytes += len(piece)
             if self._head_bytes > self._limits.max_header_bytes:
                 self._refuse(self._head_too_large())
+            elif self.headers and len(self.headers) > MAX_HEADER_FIELDS:
+                self._refuse(HeadersTooLarge())
         elif self._in_body:
+            self.headers = []
             self._framing_bytes += len(piece) - (self._body_bytes - body_bytes)
             allowed = FRAMING_BYTES_PER_BODY_BYTE * self._body_bytes
             if self._framing_bytes > self._limits.max_header_bytes + allowed:
                 self._refuse(HeadersTooLarge())
 
-    def _require_head(
-        self, url_bytes: int, headers: Sequence[tuple[bytes, bytes]], http_version: str
-    ) -> None:
+    def _require_head(self, url_bytes: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Look at a whole head before the app sees it.
 
         Args:
@@ -171,26 +183,33 @@ class LimitedConnection(asyncio.Protocol):
             ConnectionRefused: the request is to be refused.
         """
         limit = self._limits.max_header_bytes
-        size = url_bytes + sum(len(name) + len(value) + 4 for name, value in headers)
-        if size > limit:
-            self._fail(UrlTooLong() if url_bytes * 2 > size else HeadersTooLarge())
-        self._require_few_fields(headers)
-        hosts = [value for name, value in headers if name == b"host"]
-        # HTTP/1.0 knows no Host (RFC 9112 §3.2); health checks of load balancers leave it out.
-        if (len(hosts) != 1 and (hosts or http_version != "1.0")) or not all(
-            _HOST.fullmatch(host) for host in hosts
-        ):
-            self._fail(InvalidHost())
-
-    def _require_few_fields(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        # What was read is an upper bound; it may hold the end of the request before.
+        if self._head_bytes + self._piece_bytes > limit:
+            size = url_bytes + sum(len(name) + len(value) + 4 for name, value in headers)
+            if size > limit:
+                self._fail(UrlTooLong() if url_bytes * 2 > size else HeadersTooLarge())
         if len(headers) > MAX_HEADER_FIELDS:
             self._fail(HeadersTooLarge())
+        host: bytes | None = None
+        for name, value in headers:
+            if name == b"host":
+                if host is not None:
+                    self._fail(InvalidHost())
+                if value != self._good_host and not _HOST.fullmatch(value):
+                    self._fail(InvalidHost())
+                host = self._good_host = value
+        # HTTP/1.0 knows no Host (RFC 9112 §3.2); health checks of load balancers leave it out.
+        if host is None and self._http_version != "1.0":
+            self._fail(InvalidHost())
 
     def _fail(self, error: KeyturnError) -> None:
         self._failure = error
         raise ConnectionRefused
 
     def _head_ended(self) -> None:
+        # From here on uvicorn would add trailers to the headers that the app has, which lets a
+        # client add a header behind the proxy that sets it (RFC 9110 §6.5.1).
+        self.headers = []
         self._heads += 1
         self._head_bytes = self._body_bytes = self._framing_bytes = 0
         self._in_body = True
@@ -209,6 +228,11 @@ class LimitedConnection(asyncio.Protocol):
     @property
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    @property
+    def _http_version(self) -> str:
+        """The version of a head that has just ended."""
+        raise NotImplementedError
 
     @property
     def _url_bytes(self) -> int:

@@ -29,13 +29,17 @@ class LimitedH11(LimitedConnection, H11Protocol):
 
     def _on_event(self, event: _Event) -> None:
         if isinstance(event, h11.Request):
-            version = event.http_version.decode("ascii")
-            self._require_head(len(event.target), list(event.headers), version)
+            self._request_version = event.http_version.decode("ascii")
+            self._require_head(len(event.target), list(event.headers))
             self._head_ended()
         elif isinstance(event, h11.Data):
             self._body_received(len(event.data))
         elif isinstance(event, h11.EndOfMessage):
             self._message_ended()
+
+    @property
+    def _http_version(self) -> str:
+        return self._request_version
 
     @property
     def _url_bytes(self) -> int:

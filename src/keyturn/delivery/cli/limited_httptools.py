@@ -9,19 +9,12 @@ from keyturn.delivery.http.errors import TooManyConnections
 class LimitedHttptools(LimitedConnection, HttpToolsProtocol):
     """uvicorn's protocol, whose callbacks tell the limits where in a request they are."""
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, and drop a trailer: it must not become a header (RFC 9110 §6.5.1)."""
-        if self._in_body:
-            return
-        super().on_header(name, value)
-        self._require_few_fields(self.headers)
-
     def on_headers_complete(self) -> None:
         """Let the app begin, unless the head is to be refused."""
         if len(self.pipeline) >= MAX_PIPELINED:
             # Those that wait are answered, then the connection is closed.
             self._fail(TooManyConnections())
-        self._require_head(len(self.url), self.headers, self.parser.get_http_version())
+        self._require_head(len(self.url), self.headers)
         super().on_headers_complete()
         self._head_ended()
         if self.parser.should_upgrade():
@@ -41,6 +34,10 @@ class LimitedHttptools(LimitedConnection, HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's, for what it logs
         """Answer as a problem what uvicorn answers as plain text."""
         self._refuse_request()
+
+    @property
+    def _http_version(self) -> str:
+        return self.parser.get_http_version()
 
     @property
     def _url_bytes(self) -> int:
