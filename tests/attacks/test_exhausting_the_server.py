@@ -104,7 +104,8 @@ class Client:
     async def answers(self) -> bytes:
         """Return all that the server sends until it closes the connection."""
         with suppress(ConnectionError):
-            return await self.reader.read()
+            async with asyncio.timeout(60):
+                return await self.reader.read()
         return b""
 
     async def answer(self) -> "Answer":
@@ -181,6 +182,14 @@ async def test_an_attacker_cannot_fill_the_memory_with_a_request_that_never_begi
     assert (await client.answer()).told() == told
     await sending
     assert server.app.scopes == []
+
+
+@pytest.mark.parametrize("protocol", [LimitedHttptools])
+async def test_an_attacker_cannot_fill_the_memory_with_empty_headers(serve: Serve) -> None:
+    server = await serve(header_timeout=HOURS)
+    client = await server.connect()
+    await client.send(GET + b"a:\r\n" * 1000)
+    assert (await client.answer()).told() == (431, "headers_too_large")
 
 
 async def test_an_attacker_cannot_fill_the_memory_with_a_method(serve: Serve) -> None:
@@ -300,7 +309,7 @@ async def test_an_attacker_cannot_keep_a_connection_after_an_answer(serve: Serve
 
 
 async def test_an_attacker_cannot_keep_a_body_going_that_the_application_does_not_read(
-    serve: Serve,
+    serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = await serve(body_timeout=SOON)
     server.app.reads = False
@@ -308,6 +317,10 @@ async def test_an_attacker_cannot_keep_a_body_going_that_the_application_does_no
     client = await server.connect()
     await client.send(POST + b"Content-Length: 100000\r\n\r\n" + bytes(90000))
     assert (await client.answer()).told() == (408, "request_timeout")
+    # What the application says afterwards is no error, and nobody gets it.
+    server.app.may_answer.set()
+    await until(lambda: not server.state.tasks)
+    assert "Exception in ASGI application" not in caplog.text
 
 
 async def test_an_attacker_cannot_keep_a_body_going_after_its_answer(serve: Serve) -> None:
@@ -397,10 +410,14 @@ async def test_an_attacker_cannot_keep_a_connection_that_was_refused(
 async def test_an_attacker_cannot_keep_a_connection_by_asking_for_another_protocol(
     serve: Serve,
 ) -> None:
-    server = await serve(header_timeout=SOON, keep_alive_timeout=SOON)
+    server = await serve()
     client = await server.connect()
     await client.send(GET + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-    assert (await client.answers()).startswith(b"HTTP/1.1 200")
+    assert (await client.reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
+    await client.send(GET + b"Connection: close\r\n\r\n")
+    # httptools reads no more, so the connection ends; h11 goes on.
+    answers = await client.answers()
+    assert answers == b"" or answers.startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 IDLE_SECONDS: Final = 60
-"""How long it waits for a request. Its dictionaries take some 30 MB."""
+"""How long it waits for a request. Its dictionaries take some 20 MB."""
 
 ESTIMATE_SECONDS: Final = 10
 """How long one estimate may take; the service gives up earlier."""

@@ -17,9 +17,6 @@ class LimitedHttptools(LimitedConnection, HttpToolsProtocol):
         self._require_head(len(self.url), self.headers)
         super().on_headers_complete()
         self._head_ended()
-        if self.parser.should_upgrade():
-            # The parser reads nothing more on this connection.
-            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
