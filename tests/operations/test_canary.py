@@ -224,7 +224,7 @@ async def test_no_secret_is_told_by_a_service_that_works(
         await secrets_in_every_place(client, app, ["", f"Bearer {TOKEN}", f"Bearer {token}"])
         bearer = {"Authorization": f"Bearer {token}"}
         assert (await client.get("/v1/admin/users", headers=bearer)).status_code == 200
-        overheard.tell((await client.get("/metrics")).text)
+        overheard.tell(app.state.keyturn_metrics.render().decode())
     events, hashes = stored(tmp_path)
     overheard.tell(events)
     overheard.secrets |= hashes
@@ -260,7 +260,7 @@ async def test_no_secret_is_told_by_a_failure_that_nobody_expected(
             json={"email": EMAIL, "password": password},
             headers={"Authorization": f"Bearer {TOKEN}"},
         )
-        overheard.tell((await client.get("/metrics")).text)
+        overheard.tell(app.state.keyturn_metrics.render().decode())
     assert answer.status_code == 500
     assert "failed unexpectedly" in overheard.logs
     assert ExplodingLogin.__qualname__ not in answer.text
@@ -279,6 +279,6 @@ async def test_no_secret_is_told_by_a_service_that_has_lost_its_store(
         assert (await client.post("/v1/auth/login", json=login)).status_code == 503
         assert (await client.get("/health/ready")).status_code == 503
         await secrets_in_every_place(client, app, [f"Bearer {TOKEN}"])
-        overheard.tell((await client.get("/metrics")).text)
+        overheard.tell(app.state.keyturn_metrics.render().decode())
     assert "fails, and is tried again" in overheard.logs
     assert overheard.leaks() == set()

@@ -77,6 +77,48 @@ class BodyTooLarge(KeyturnError):
     message = "The body is too large."
 
 
+class MalformedRequest(KeyturnError):
+    """The bytes are not a request of HTTP/1.1 or HTTP/1.0."""
+
+    code = "malformed_request"
+    message = "This is not a well-formed HTTP request."
+
+
+class InvalidHost(KeyturnError):
+    """`Host` is missing, repeated or not a host (RFC 9112 §3.2)."""
+
+    code = "invalid_host"
+    message = "The request needs one Host header that names a host."
+
+
+class RequestTimedOut(KeyturnError):
+    """The request did not arrive in time."""
+
+    code = "request_timeout"
+    message = "The request did not arrive in time."
+
+
+class UrlTooLong(KeyturnError):
+    """The URL is longer than the service reads."""
+
+    code = "url_too_long"
+    message = "The URL is too long."
+
+
+class HeadersTooLarge(KeyturnError):
+    """The headers, or the framing of the body, are larger than the service reads."""
+
+    code = "headers_too_large"
+    message = "The headers of the request are too large."
+
+
+class TooManyConnections(Unavailable):
+    """The worker serves as many connections as it may."""
+
+    code = "too_many_connections"
+    message = "Too many connections at once; try again in a moment."
+
+
 class ValidationFailed(KeyturnError):
     """The request has not the shape that the route asks for."""
 
@@ -280,6 +322,12 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     MalformedJson: HttpError(400, "Malformed JSON"),
     UnsupportedMediaType: HttpError(415, "Unsupported media type"),
     BodyTooLarge: HttpError(413, "Body too large", oauth=OAuthAnswer(413, "invalid_request")),
+    MalformedRequest: HttpError(400, "Malformed request"),
+    InvalidHost: HttpError(400, "Invalid Host header"),
+    RequestTimedOut: HttpError(408, "Request timeout"),
+    UrlTooLong: HttpError(414, "URL too long"),
+    HeadersTooLarge: HttpError(431, "Headers too large"),
+    TooManyConnections: _TRY_AGAIN,
     ValidationFailed: HttpError(422, "Invalid request"),
     RouteNotFound: HttpError(404, "Not found", oauth=OAuthAnswer(404, "invalid_request")),
     MethodNotAllowed: HttpError(
