@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
 from uuid import UUID
 
-from keyturn.domain.claims import AccessClaims, RefreshClaims
+from keyturn.domain.claims import AccessClaims, DeviceClaims, RefreshClaims
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
 from keyturn.domain.ids import EventId, FamilyId, MailId, TokenId, UserId
 from keyturn.domain.mail import Letter, Mail
@@ -173,6 +173,34 @@ class OpaqueTokenCodec(TokenCodec):
             token_id=TokenId(UUID(str(claims["jti"]))),
             user_id=UserId(UUID(str(claims["sub"]))),
             family_id=FamilyId(UUID(str(claims["sid"]))),
+            issued_at=_moment(claims["iat"]),
+            expires_at=_moment(claims["exp"]),
+        )
+
+    async def encode_device(self, claims: DeviceClaims) -> Secret:
+        """Return a device token."""
+        return self._seal(
+            {
+                "kind": "device",
+                "sub": str(claims.user_id),
+                "sid": str(claims.family_id),
+                "credentials_version": claims.credentials_version,
+                "iat": _seconds(claims.issued_at),
+                "exp": _seconds(claims.expires_at),
+            }
+        )
+
+    def decode_device(self, token: Secret, now: datetime) -> DeviceClaims | None:
+        """Return the claims of a valid device token, None for every other text."""
+        claims = self._open(token, "device")
+        if claims is None:
+            return None
+        if not _moment(claims["iat"]) - MAX_CLOCK_SKEW <= now < _moment(claims["exp"]):
+            return None
+        return DeviceClaims(
+            user_id=UserId(UUID(str(claims["sub"]))),
+            family_id=FamilyId(UUID(str(claims["sid"]))),
+            credentials_version=int(str(claims["credentials_version"])),
             issued_at=_moment(claims["iat"]),
             expires_at=_moment(claims["exp"]),
         )
