@@ -329,6 +329,7 @@ class Container(containers.DeclarativeContainer):
         LoginUser,
         unit_of_work.provider,
         hasher,
+        codec,
         tokens,
         clock,
         ids,
