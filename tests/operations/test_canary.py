@@ -181,7 +181,7 @@ async def secrets_in_every_place(
         for method in methods
         if (path, method) not in _END_THE_SESSION
     ]
-    cookies = {"Cookie": f"keyturn_refresh={COOKIE}; __Secure-keyturn_refresh={COOKIE}"}
+    cookies = {"Cookie": f"keyturn_refresh={COOKIE}; __Host-keyturn_refresh={COOKIE}"}
     for method, path in [*asked, ("GET", f"/{PATH}"), ("PUT", "/v1/auth/login")]:
         for bearer in bearers:
             headers = cookies | {"Authorization": bearer, "X-Requested-With": "x"}

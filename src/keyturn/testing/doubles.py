@@ -206,7 +206,8 @@ class OpaqueTokenCodec(TokenCodec):
         )
 
     def _seal(self, claims: dict[str, object]) -> Secret:
-        body = base64.urlsafe_b64encode(json.dumps(claims).encode())
+        # Without padding, as in a JWT: a cookie would hold `=` only between quotes.
+        body = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=")
         return Secret(f"{body.decode()}.{self._mac(body)}")
 
     def _open(self, token: Secret, kind: str) -> dict[str, object] | None:
@@ -214,7 +215,7 @@ class OpaqueTokenCodec(TokenCodec):
         body, _, mac = token.reveal().encode("utf-8", "surrogatepass").rpartition(b".")
         if not hmac.compare_digest(mac, self._mac(body).encode()):
             return None
-        claims = json.loads(base64.urlsafe_b64decode(body))
+        claims = json.loads(base64.urlsafe_b64decode(body + b"=="))
         if not _is_object(claims) or claims["kind"] != kind:
             return None
         return claims
