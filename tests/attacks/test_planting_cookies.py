@@ -210,7 +210,9 @@ async def test_what_was_planted_over_plain_http_is_cleared_from_every_path_and_d
             assert ("com", "/") not in cleared
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost:8000", "[::1]:8000", "a..b", "é", ""])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8000", "localhost:8000", "[::1]:8000", "a..b", "é", ""]
+)
 async def test_a_strange_host_names_no_domain_to_clear(
     connect: Connect,  # noqa: F811
     mine: TokenPair,

@@ -114,9 +114,7 @@ class AmbiguousRefreshCookie(KeyturnError):
     """The request has several refresh cookies, one of which another site may have planted."""
 
     code = "ambiguous_refresh_cookie"
-    message = (
-        "The request has several refresh cookies. Log in again, or log out: both clear them."
-    )
+    message = "The request has several refresh cookies. Log in again, or log out: both clear them."
 
 
 class NotReady(KeyturnError):
