@@ -53,6 +53,8 @@ class CountingWire:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
         url = self._behind.difference_update_query(["host"]).set(host="127.0.0.1", port=port)
+        # A request for TLS would come before the messages that are counted.
+        url = url.update_query_dict({"sslmode": "disable"})
         return url.render_as_string(hide_password=False)
 
     async def close(self) -> None:
@@ -190,6 +192,11 @@ LOGINS: Mapping[str, Prepare] = {
 }
 
 
+def assert_all_cost_the_same(costs: Mapping[str, int]) -> None:
+    assert min(costs.values()) > 0
+    assert len(set(costs.values())) == 1, costs
+
+
 async def logins(
     keyturn: InMemoryKeyturn, wire: CountingWire, device: Secret | None
 ) -> dict[str, int]:
@@ -225,7 +232,7 @@ async def test_an_attacker_learns_nothing_from_the_round_trips_of_a_login(
         "of a purged session": await keyturn.codec.encode_device(purged),
     }
     costs = await logins(keyturn, wire, tokens[device])
-    assert len(set(costs.values())) == 1, costs
+    assert_all_cost_the_same(costs)
 
 
 async def test_the_failed_logins_did_what_their_names_say(
@@ -263,18 +270,18 @@ async def test_an_attacker_learns_nothing_from_the_round_trips_of_a_registration
 ) -> None:
     keyturn = start()
     costs = {}
-    for is_taken in (True, False):
+    for name in ("taken", "free"):
         for number in range(TRIES):
-            email = f"{is_taken}-{number}@example.com"
-            if is_taken:
+            email = f"{name}-{number}@example.com"
+            if name == "taken":
                 await stored(keyturn, email)
             command = RegisterUserCommand(
                 email, PASSWORD, hides_taken_address=True, origin=origin()
             )
             before = wire.round_trips
             await keyturn.register_user.execute(command)
-            costs[is_taken] = wire.round_trips - before
-    assert costs[True] == costs[False]
+            costs[name] = wire.round_trips - before
+    assert_all_cost_the_same(costs)
 
 
 @pytest.mark.parametrize("asked_for", ["reset", "verification"])
@@ -297,7 +304,7 @@ async def test_an_attacker_learns_nothing_from_the_round_trips_of_asking_for_a_m
                     RequestEmailVerificationCommand(email, origin())
                 )
             costs[name] = wire.round_trips - before
-    assert len(set(costs.values())) == 1, costs
+    assert_all_cost_the_same(costs)
 
 
 async def test_an_attacker_cannot_use_up_the_links_of_an_address_by_wrong_passwords(
