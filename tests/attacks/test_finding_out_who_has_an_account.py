@@ -62,13 +62,11 @@ class CountingWire:
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        folder = self._behind.query.get("host")
-        if isinstance(folder, str) and folder.startswith("/"):
-            behind = await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.5432")
+        host = str(self._behind.query.get("host") or self._behind.host)
+        if host.startswith("/"):
+            behind = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.5432")
         else:
-            behind = await asyncio.open_connection(
-                self._behind.host or folder, self._behind.port or 5432
-            )
+            behind = await asyncio.open_connection(host, self._behind.port or 5432)
         messages = FrontendMessages()
 
         async def forward() -> None:

@@ -56,6 +56,7 @@ class TokenStorage(Protocol):
 
     def save_device_token(self, token: Secret) -> None:
         """Keep this device token instead of the one before."""
+        del token
 
 
 class MemoryTokenStorage(TokenStorage):
