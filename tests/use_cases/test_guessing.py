@@ -102,6 +102,17 @@ async def test_where_a_thief_was_thrown_out_is_no_known_device(keyturn: InMemory
     assert failures(keyturn) == 6
 
 
+async def test_the_service_in_memory_keeps_the_device_token_of_each_address(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    await keyturn.register()
+    await keyturn.login()
+    await guess(keyturn, 6)
+    with pytest.raises(InvalidCredentials):
+        await keyturn.login()
+    await keyturn.login(from_known_device=True)
+
+
 async def test_only_a_reset_opens_an_account_that_was_guessed_at_a_hundred_times(
     keyturn: InMemoryKeyturn,
 ) -> None:

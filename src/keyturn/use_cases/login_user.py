@@ -195,13 +195,6 @@ class LoginUser:
         now, origin = self._clock.now(), command.origin
         counts = user is not None and failure is LoginFailure.WRONG_PASSWORD
         async with self._unit_of_work() as uow:
-            uow.users.note_failed_login(
-                # An id that nobody has: the same statements, which change nothing.
-                user.id if user is not None and counts else self._ids.user_id(),
-                now,
-                at_most=allowed,
-                when_reached=self._mail(MailKind.LOGIN_BLOCKED, user, now, command),
-            )
             if failure is LoginFailure.EMAIL_NOT_VERIFIED:
                 # The answer does not say that the password is right: it would tell whoever
                 # registers with a stranger's address whether it was free.
@@ -217,6 +210,15 @@ class LoginUser:
                     origin=origin,
                     details={"reason": failure},
                 )
+            )
+            # Last, because it locks the account's row until the commit: guesses that run at the
+            # same time wait for each other, and those at an unknown address do not.
+            uow.users.note_failed_login(
+                # An id that nobody has: the same statements, which change nothing.
+                user.id if user is not None and counts else self._ids.user_id(),
+                now,
+                at_most=allowed,
+                when_reached=self._mail(MailKind.LOGIN_BLOCKED, user, now, command),
             )
             await uow.commit()
 
