@@ -361,6 +361,7 @@ class Container(containers.DeclarativeContainer):
         LoginUser,
         unit_of_work.provider,
         hasher,
+        codec,
         tokens,
         audiences,
         clock,

@@ -201,6 +201,7 @@ class InMemoryKeyturn:
         self.login_user = LoginUser(
             self.unit_of_work,
             self.hasher,
+            self.codec,
             tokens,
             audiences,
             self.clock,
@@ -279,6 +280,7 @@ class InMemoryKeyturn:
             LengthEstimator(), rules, self.password_policy, throttle
         )
 
+        self._device_tokens: dict[str, Secret] = {}
         self.sent_mails: list[Mail] = []
         self.failed_mails: list[QueuedMail] = []
         self.mail_queue = mail_queue or MemoryMailQueue(self.store)
@@ -320,10 +322,26 @@ class InMemoryKeyturn:
         return await self.register_user.execute(RegisterUserCommand(email, password))
 
     async def login(
-        self, email: str = ADA, password: Secret = PASSWORD, *, resource: str | None = None
+        self,
+        email: str = ADA,
+        password: Secret = PASSWORD,
+        *,
+        resource: str | None = None,
+        from_known_device: bool = False,
     ) -> TokenPair:
-        """Log a user in."""
-        return await self.login_user.execute(LoginUserCommand(email, password, resource=resource))
+        """Log a user in, and keep the device token.
+
+        Args:
+            resource: what the access token is for; None for the default audience.
+            from_known_device: whether to send the device token of the last login of this address.
+        """
+        device_token = self._device_tokens.get(email) if from_known_device else None
+        pair = await self.login_user.execute(
+            LoginUserCommand(email, password, resource=resource, device_token=device_token)
+        )
+        if pair.device_token is not None:
+            self._device_tokens[email] = pair.device_token
+        return pair
 
     async def forget_password(self, email: str = ADA) -> Secret:
         """Ask for a reset, read the mail and return the token of its link."""

@@ -14,6 +14,9 @@ from keyturn.ports.system import Clock, IdGenerator
 from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.use_cases.new_password import NewPasswordRules
 
+STATEMENTS_SAVED_BY_TAKEN_ADDRESS = 3
+"""A new account takes a statement for the user, one for the roles and one for the audit event."""
+
 
 @dataclass(frozen=True, slots=True)
 class RegisterUserCommand:
@@ -83,6 +86,7 @@ class RegisterUser:
                 self._add(uow, user, command)
             elif command.hides_taken_address:
                 self._tell_owner(uow, command)
+                uow.idle(STATEMENTS_SAVED_BY_TAKEN_ADDRESS)
             else:
                 raise EmailTaken
             try:

@@ -99,7 +99,7 @@ async def test_a_login_hands_out_all_that_a_client_needs(client: httpx.AsyncClie
     tokens = answer.json()
     assert set(tokens) == {
         "access_token", "token_type", "expires_in", "refresh_token", "refresh_expires_in",
-        "refresh_after", "session_id",
+        "refresh_after", "session_id", "device_token",
     }  # fmt: skip
     assert tokens["token_type"] == "Bearer"
     assert tokens["expires_in"] == 900

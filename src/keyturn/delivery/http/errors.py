@@ -155,6 +155,13 @@ class CsrfRejected(KeyturnError):
     )
 
 
+class AmbiguousRefreshCookie(KeyturnError):
+    """The request has several refresh cookies, one of which another site may have planted."""
+
+    code = "ambiguous_refresh_cookie"
+    message = "The request has several refresh cookies. Log in again, or log out: both clear them."
+
+
 class NotReady(KeyturnError):
     """Something that the service needs does not work."""
 
@@ -333,6 +340,7 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     MethodNotAllowed: HttpError(
         405, "Method not allowed", oauth=OAuthAnswer(405, "invalid_request")
     ),
+    AmbiguousRefreshCookie: HttpError(400, "Several refresh cookies"),
     CsrfRejected: HttpError(403, "Possible cross-site request"),
     InvalidTokenRequest: HttpError(400, "Invalid request"),
     UnsupportedGrantType: HttpError(
