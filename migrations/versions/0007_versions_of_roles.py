@@ -14,7 +14,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns; the roles that are there are at version 1, and only their holders grant them."""
+    """Add the columns: every role begins at version 1, and its holders alone grant it."""
     op.add_column(
         "roles", sa.Column("assignable_by", sa.JSON(), nullable=False, server_default="[]")
     )

@@ -103,9 +103,8 @@ from keyturn.use_cases.token_pair import TokenIssuer
 from keyturn.use_cases.update_profile import UpdateProfile
 
 if TYPE_CHECKING:
-    from limits.aio.storage import Storage
-
     from keyturn.adapters.imported_hashes.hashes import ImportedHashes
+    from keyturn.adapters.limits.windows import Windows
     from keyturn.adapters.range_lookup.breached_passwords import RangeLookup
 
 
@@ -204,7 +203,7 @@ def _mailer(settings: Settings, clock: Clock) -> Mailer:
     )
 
 
-def _throttle_windows(redis_url: SecretStr | None, database: Database) -> "Storage":
+def _throttle_windows(redis_url: SecretStr | None, database: Database) -> "Windows":
     """Return where attempts are counted: in Redis, or in the database."""
     if redis_url is None:
         from keyturn.adapters.sqlalchemy.throttle_storage import (  # noqa: PLC0415
@@ -217,7 +216,7 @@ def _throttle_windows(redis_url: SecretStr | None, database: Database) -> "Stora
     return RedisWindows(redis_url.get_secret_value())
 
 
-def _throttle(settings: Settings, windows: "Callable[[], Storage]") -> Throttle:
+def _throttle(settings: Settings, windows: "Callable[[], Windows]") -> Throttle:
     """Return who counts attempts, or lets everybody try as often as they like."""
     if settings.throttle == "off":
         return Unthrottled()
@@ -353,6 +352,9 @@ class Container(containers.DeclarativeContainer):
         login_policy,
         throttle,
     )
+    check_proof = providers.Singleton(
+        CheckProof, providers.Callable(_if_taken, settings, proofs), clock
+    )
     register_user = providers.Singleton(
         RegisterUser, unit_of_work.provider, hasher, new_password_rules, clock, ids, throttle
     )
@@ -360,6 +362,7 @@ class Container(containers.DeclarativeContainer):
         LoginUser,
         unit_of_work.provider,
         hasher,
+        codec,
         tokens,
         audiences,
         clock,
@@ -368,6 +371,7 @@ class Container(containers.DeclarativeContainer):
         session_policy,
         login_policy,
         throttle,
+        check_proof,
     )
     rotate_refresh = providers.Singleton(
         CountingRotateRefresh,
@@ -381,6 +385,7 @@ class Container(containers.DeclarativeContainer):
             ids,
             session_policy,
             throttle,
+            check_proof,
         ),
         metrics.provided.count_refresh,
     )
@@ -396,9 +401,6 @@ class Container(containers.DeclarativeContainer):
     )
     reauthenticate = providers.Singleton(
         Reauthenticate, unit_of_work.provider, current_password, tokens, audiences, clock, ids
-    )
-    check_proof = providers.Singleton(
-        CheckProof, providers.Callable(_if_taken, settings, proofs), clock
     )
     load_user = providers.Singleton(LoadUser, unit_of_work.provider)
     update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock, ids)
@@ -525,10 +527,18 @@ class Container(containers.DeclarativeContainer):
     )
     deliver_mail_regularly = providers.Singleton(DeliverMailRegularly, deliver_mail)
 
-    # What the command line is handed.
+    # What the command line is handed. Attempts of the operator are not counted.
     administration = providers.Singleton(
         Administration,
-        register_user=register_user,
+        register_user=providers.Singleton(
+            RegisterUser,
+            unit_of_work.provider,
+            hasher,
+            new_password_rules,
+            clock,
+            ids,
+            providers.Singleton(Unthrottled),
+        ),
         import_user=import_user,
         get_user=get_user,
         list_users=list_users,

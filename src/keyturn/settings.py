@@ -228,7 +228,8 @@ class Settings(BaseSettings):
     )
     throttle_login: str = Field(
         default="30/minute;300/hour",
-        description="logins of one address (of one /64 with IPv6); empty for any number",
+        description="logins of one address (with IPv6 of one /64, 4 times as many of its /56 and "
+        "16 times of its /48); empty for any number",
     )
     throttle_register: str = Field(
         default="10/minute;60/hour", description="registrations of one address"
@@ -280,7 +281,10 @@ class Settings(BaseSettings):
         description="passwords hashed at once; unset, one for each core but one",
     )
     hashing_queue: int = Field(
-        default=64, ge=0, le=10000, description="passwords that may wait before a 503"
+        default=64,
+        ge=0,
+        le=10000,
+        description="passwords that may wait before the busiest source gets a 503",
     )
     cors_origins: CommaSeparated = Field(
         default=(), description="browser origins that may call from another site"
@@ -294,6 +298,37 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(
         default=65536, ge=16384, le=16777216, description="the largest request body"
+    )
+    max_header_bytes: int = Field(
+        default=32768,
+        ge=8192,
+        le=1048576,
+        description="the largest request line and headers of one request; beyond it the answer "
+        "is 414 or 431",
+    )
+    header_timeout: Duration = Field(
+        default=timedelta(seconds=10),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=5),
+        description="how long a client may take to send the headers of a request",
+    )
+    body_timeout: Duration = Field(
+        default=timedelta(seconds=30),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=30),
+        description="how long a client may take to send the body of a request",
+    )
+    keep_alive_timeout: Duration = Field(
+        default=timedelta(seconds=5),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=10),
+        description="how long a connection may be idle between two requests",
+    )
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        le=100000,
+        description="connections that one worker serves at once; the next one is answered 503",
     )
     revocation_lag: Duration = Field(
         default=timedelta(seconds=1),
@@ -336,7 +371,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error"
     )
-    metrics: bool = Field(default=True, description="whether /metrics answers, for Prometheus")
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="the port where keyturn serve answers Prometheus; unset, none; 0, a free one",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="the address of that port; let nobody but Prometheus reach it",
+    )
 
     @field_validator("data_dir", "keys_dir", "mail_templates", mode="before")
     @classmethod
@@ -417,6 +462,9 @@ class Settings(BaseSettings):
         "refresh_idle_ttl",
         "refresh_absolute_ttl",
         "refresh_grace",
+        "header_timeout",
+        "body_timeout",
+        "keep_alive_timeout",
         "revocation_lag",
         "revocation_max_staleness",
         "permissions_remembered",

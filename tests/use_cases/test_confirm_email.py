@@ -19,6 +19,7 @@ from keyturn.domain.events import AuditEventType, LoginFailure, Origin
 from keyturn.domain.login_policy import LoginPolicy
 from keyturn.domain.mail import MailKind
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import UNKNOWN_SOURCE, Source
 from keyturn.domain.user import UserStatus
 from keyturn.ports.throttling import ThrottledAction
 from keyturn.testing.doubles import PlainPasswordHasher
@@ -164,14 +165,18 @@ async def test_guesses_with_a_stolen_token_end_where_those_of_strangers_do(
     kinds = [mail.kind for mail in keyturn.store.mails.values()]
     assert kinds.count(MailKind.LOGIN_BLOCKED) == 1
     # The owner's own device goes on as ever, and so does the change after a login there.
-    await keyturn.login_user.execute(LoginUserCommand(ADA, PASSWORD, origin=HOME))
+    await keyturn.login_user.execute(
+        LoginUserCommand(ADA, PASSWORD, origin=HOME, device_token=tokens.device_token)
+    )
     await keyturn.request_email_change.execute(right)
 
 
 async def test_a_password_that_is_changed_while_it_is_looked_at_counts_no_more() -> None:
     class SlowHasher(PlainPasswordHasher):
-        async def verify(self, password_hash: str | None, password: Secret) -> bool:
-            verified = await super().verify(password_hash, password)
+        async def verify(
+            self, password_hash: str | None, password: Secret, *, source: Source = UNKNOWN_SOURCE
+        ) -> bool:
+            verified = await super().verify(password_hash, password, source=source)
             await keyturn.reset_password.execute(ResetPasswordCommand(reset, NEW_PASSWORD))
             return verified
 
@@ -294,7 +299,9 @@ async def test_a_login_that_waits_for_a_verified_address_fills_nobodys_mailbox()
     keyturn.store.mails.clear()
     with pytest.raises(InvalidCredentials):
         await keyturn.login()
+    await keyturn.deliver_mail.execute()
     assert keyturn.store.mails == {}
+    assert keyturn.sent_mails == []
 
 
 async def test_a_disabled_users_links_are_void_when_the_user_is_enabled_again(

@@ -6,6 +6,7 @@ from keyturn.domain.errors import TooManyAttempts
 from keyturn.domain.events import Origin
 from keyturn.domain.policies import PasswordPolicy
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import Source
 from keyturn.domain.strength import Strength
 from keyturn.ports.passwords import StrengthEstimator
 from keyturn.ports.throttling import Throttle, ThrottledAction
@@ -32,7 +33,7 @@ class NotingThrottle(Throttle):
         self.admitted: list[tuple[ThrottledAction, str | None, str | None]] = []
 
     async def admit(
-        self, action: ThrottledAction, *, source: str | None, account: str | None = None
+        self, action: ThrottledAction, *, source: Source | None, account: str | None = None
     ) -> None:
         if source == "192.0.2.66":
             raise TooManyAttempts(60)

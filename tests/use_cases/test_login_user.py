@@ -15,6 +15,7 @@ from keyturn.domain.events import Origin
 from keyturn.domain.policies import ClaimsPolicy, SessionPolicy
 from keyturn.domain.refresh_token_family import Device, RevokeReason
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import UNKNOWN_SOURCE, Source
 from keyturn.domain.user import UserStatus
 from keyturn.testing.doubles import OpaqueTokenCodec, PlainPasswordHasher
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
@@ -176,13 +177,13 @@ async def test_a_hash_of_older_parameters_is_renewed_at_login() -> None:
     await newer.login()
     renewed = keyturn.store.users[user.id].password_hash
     assert not newer.hasher.needs_rehash(renewed)
-    assert await newer.hasher.verify(renewed, PASSWORD)
+    assert await newer.hasher.verify(renewed, PASSWORD, source=UNKNOWN_SOURCE)
     assert keyturn.store.users[user.id].epoch == user.epoch
 
 
 async def test_a_busy_hasher_puts_off_the_renewal_and_not_the_login() -> None:
     class BusyHasher(PlainPasswordHasher):
-        async def hash(self, password: Secret) -> str:
+        async def hash(self, password: Secret, *, source: Source = UNKNOWN_SOURCE) -> str:
             raise HashingBusy
 
     keyturn = InMemoryKeyturn()
@@ -197,8 +198,10 @@ async def test_a_user_disabled_while_the_password_is_checked_does_not_get_in() -
     user = await keyturn.register()
 
     class SlowHasher(PlainPasswordHasher):
-        async def verify(self, password_hash: str | None, password: Secret) -> bool:
-            verified = await super().verify(password_hash, password)
+        async def verify(
+            self, password_hash: str | None, password: Secret, *, source: Source = UNKNOWN_SOURCE
+        ) -> bool:
+            verified = await super().verify(password_hash, password, source=source)
             if self.verifications == 1:
                 await keyturn.set_status(user, UserStatus.DISABLED)
             return verified
@@ -215,8 +218,10 @@ async def test_a_password_changed_while_the_old_one_is_checked_does_not_let_it_i
     session = await keyturn.login()
 
     class SlowHasher(PlainPasswordHasher):
-        async def verify(self, password_hash: str | None, password: Secret) -> bool:
-            verified = await super().verify(password_hash, password)
+        async def verify(
+            self, password_hash: str | None, password: Secret, *, source: Source = UNKNOWN_SOURCE
+        ) -> bool:
+            verified = await super().verify(password_hash, password, source=source)
             if self.verifications == 1:
                 await keyturn.change_password.execute(
                     ChangePasswordCommand(

@@ -15,6 +15,7 @@ from keyturn.domain.errors import (
 from keyturn.domain.events import AuditEventType, Origin
 from keyturn.domain.principal import Principal
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import UNKNOWN_SOURCE, Source
 from keyturn.domain.user import UserStatus
 from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.testing.doubles import PlainPasswordHasher
@@ -157,11 +158,13 @@ class SlowHasher(PlainPasswordHasher):
         self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
         self.is_slow = False
 
-    async def verify(self, password_hash: str | None, password: Secret) -> bool:
+    async def verify(
+        self, password_hash: str | None, password: Secret, *, source: Source = UNKNOWN_SOURCE
+    ) -> bool:
         if self.is_slow:
             self.asked.set()
             await self.may_answer.wait()
-        return await super().verify(password_hash, password)
+        return await super().verify(password_hash, password, source=source)
 
 
 @pytest.mark.parametrize("ending", ["logged out", "disabled", "erased", "expired", "new password"])

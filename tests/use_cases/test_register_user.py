@@ -14,6 +14,7 @@ from keyturn.domain.errors import (
 )
 from keyturn.domain.mail import MailKind
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import UNKNOWN_SOURCE, Source
 from keyturn.domain.user import USER_ROLE, UserStatus
 from keyturn.testing.doubles import FixedBlocklist, PlainPasswordHasher
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
@@ -45,7 +46,7 @@ async def test_an_address_that_an_operator_vouches_for_is_verified_without_a_mai
 async def test_the_password_is_stored_only_as_a_hash(keyturn: InMemoryKeyturn) -> None:
     user = await keyturn.register()
     assert PASSWORD.reveal() not in user.password_hash
-    assert await keyturn.hasher.verify(user.password_hash, PASSWORD)
+    assert await keyturn.hasher.verify(user.password_hash, PASSWORD, source=UNKNOWN_SOURCE)
 
 
 @pytest.mark.parametrize("spelling", [ADA, "ADA@EXAMPLE.COM"])
@@ -86,7 +87,7 @@ async def test_what_cannot_be_an_address_is_refused(keyturn: InMemoryKeyturn) ->
 
 async def test_a_busy_hasher_registers_nobody() -> None:
     class BusyHasher(PlainPasswordHasher):
-        async def hash(self, password: Secret) -> str:
+        async def hash(self, password: Secret, *, source: Source = UNKNOWN_SOURCE) -> str:
             raise HashingBusy
 
     keyturn = InMemoryKeyturn(hasher=BusyHasher())
@@ -99,9 +100,9 @@ async def test_a_taken_address_costs_a_hash_too() -> None:
     class CountingHasher(PlainPasswordHasher):
         hashes = 0
 
-        async def hash(self, password: Secret) -> str:
+        async def hash(self, password: Secret, *, source: Source = UNKNOWN_SOURCE) -> str:
             self.hashes += 1
-            return await super().hash(password)
+            return await super().hash(password, source=source)
 
     hasher = CountingHasher()
     keyturn = InMemoryKeyturn(hasher=hasher)

@@ -15,6 +15,7 @@ from keyturn.domain.errors import (
 from keyturn.domain.events import AuditEventType, Origin
 from keyturn.domain.mail import MailKind
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import UNKNOWN_SOURCE, Source
 from keyturn.domain.user import UserStatus
 from keyturn.testing.doubles import PlainPasswordHasher
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
@@ -134,9 +135,9 @@ async def test_a_made_up_link_costs_no_hash() -> None:
     class CountingHasher(PlainPasswordHasher):
         hashes = 0
 
-        async def hash(self, password: Secret) -> str:
+        async def hash(self, password: Secret, *, source: Source = UNKNOWN_SOURCE) -> str:
             self.hashes += 1
-            return await super().hash(password)
+            return await super().hash(password, source=source)
 
     hasher = CountingHasher()
     keyturn = InMemoryKeyturn(hasher=hasher)

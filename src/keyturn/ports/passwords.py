@@ -4,26 +4,46 @@ from abc import abstractmethod
 from typing import Protocol
 
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import Source
 from keyturn.domain.strength import Strength
 
 
 class PasswordHasher(Protocol):
     """Hashes and verifies passwords, off the event loop and bounded in number.
 
-    When more work waits than the adapter's queue holds, `hash` and `verify` raise `HashingBusy`
-    at once instead of queueing. A cancelled call frees its place.
+    Waiting calls are executed in turn by source, one of each: a call waits for at most one call of
+    every other waiting source, besides those that run and earlier ones of its own source. Two
+    sources of one `queueing_source` are one here.
+
+    At most a fixed number of calls may wait. Beyond it the source with the most waiting calls gives
+    way: its newest call raises `HashingBusy`. A call whose own source would have the most raises
+    `HashingBusy` itself. A cancelled call leaves the queue and frees its place; once it runs it is
+    executed to its end.
     """
 
     @abstractmethod
-    async def hash(self, password: Secret) -> str:
-        """Return a salted hash in PHC string format; two calls never return the same."""
+    async def hash(self, password: Secret, *, source: Source) -> str:
+        """Return a salted hash in PHC string format; two calls never return the same.
+
+        Args:
+            source: the request's, see `source_of`.
+
+        Raises:
+            HashingBusy: too many calls wait.
+        """
 
     @abstractmethod
-    async def verify(self, password_hash: str | None, password: Secret) -> bool:
+    async def verify(self, password_hash: str | None, password: Secret, *, source: Source) -> bool:
         """Return whether `password` is the one that was hashed.
 
         With `None` for an unknown user it does the same work and returns False, so that the time
         taken tells nobody whether a user exists. A hash that it can't read is False too.
+
+        Args:
+            source: the request's, see `source_of`.
+
+        Raises:
+            HashingBusy: too many calls wait.
         """
 
     @abstractmethod

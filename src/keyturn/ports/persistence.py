@@ -102,6 +102,10 @@ class UserRepository(Protocol):
 
         It looks at no version, so that none of many at once is lost; an unknown user is no error.
         The one commit by which the count reaches `at_most` puts `when_reached` into the outbox.
+
+        It must take as many exchanges with the store for an unknown user as for a known one, and
+        for a count that reaches `at_most` as for one that does not: a failed login is staged this
+        way whether or not there is an account.
         """
 
     @abstractmethod
@@ -354,6 +358,17 @@ class UnitOfWork(Protocol):
     @abstractmethod
     def audit(self) -> AuditTrail:
         """The audit trail."""
+
+    @abstractmethod
+    def idle(self, exchanges: int) -> None:
+        """Stage exchanges with the store that change nothing.
+
+        A use-case fills up a short path with them, so that its time does not reveal which path it
+        took. A store behind a network must answer each exchange before the commit sends the next.
+
+        Args:
+            exchanges: as many as the longer path has statements more.
+        """
 
     @abstractmethod
     async def commit(self) -> None:

@@ -23,16 +23,36 @@ class Proof:
     url: str
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedProof:
+    """A proof that is good and was not used before the check.
+
+    Attributes:
+        key_thumbprint: of the key that the proof was made with (RFC 7638).
+        digest: names the proof, for the memory of used ones.
+        expires_at: when the proof is too old, aware UTC.
+    """
+
+    key_thumbprint: str
+    digest: bytes
+    expires_at: datetime
+
+
 class ProofChecker(Protocol):
-    """Checks proofs, and takes each once.
+    """Checks proofs, and accepts each once.
 
     Whatever is presented, and however hostile it is, checking names a key or raises one of the
-    three errors, which never say what was wrong.
+    errors, which never say what was wrong.
+
+    A proof is checked first and used later, when the credentials that came with it have been
+    verified: anybody can make proofs, and must not fill the memory of used ones with them.
     """
 
     @abstractmethod
-    def check(self, proof: Proof, now: datetime, access_token: Secret | None = None) -> str:
-        """Return the thumbprint (RFC 7638) of the key that the proof was made with, without I/O.
+    def check(
+        self, proof: Proof, now: datetime, access_token: Secret | None = None
+    ) -> CheckedProof:
+        """Return the key that the proof was made with, without I/O. Remembers nothing.
 
         Args:
             now: aware UTC.
@@ -40,8 +60,22 @@ class ProofChecker(Protocol):
 
         Raises:
             InvalidProof: not signed by the public key that it shows, with an algorithm other than
-                those allowed, for another method, URL or access token, too old, or seen before.
+                those allowed, with a weak key, for another method, URL or access token, too old,
+                or used before.
             ProofNonceRequired: it lacks a fresh nonce, where one is asked for.
+        """
+
+    @abstractmethod
+    def use(self, checked: CheckedProof, now: datetime) -> None:
+        """Remember a checked proof as used, without I/O.
+
+        Must be atomic: of any number of requests that have checked the same proof, one may use it.
+
+        Args:
+            now: aware UTC.
+
+        Raises:
+            InvalidProof: it was used since it was checked, or has become too old.
             ProofsBusy: more proofs than can be remembered are fresh.
         """
 

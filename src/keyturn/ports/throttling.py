@@ -4,6 +4,8 @@ from abc import abstractmethod
 from enum import StrEnum
 from typing import Protocol
 
+from keyturn.domain.source import Source
+
 
 class ThrottledAction(StrEnum):
     """What is counted, each for itself."""
@@ -23,12 +25,13 @@ class Throttle(Protocol):
 
     @abstractmethod
     async def admit(
-        self, action: ThrottledAction, *, source: str | None, account: str | None = None
+        self, action: ThrottledAction, *, source: Source | None, account: str | None = None
     ) -> None:
         """Count an attempt and return, or refuse it.
 
         Of any number of concurrent attempts no more are admitted than the limits allow, by all
-        processes together. Whether an account exists plays no part.
+        processes together. Whether an account exists plays no part. A refused attempt must not be
+        counted anywhere, also not where another network, or the account, has attempts left.
 
         `REFRESH` and `STRENGTH` are frequent and harm little, so that of these each process may
         decide by what it knows: all that it has counted itself, and what the others, and those
@@ -39,7 +42,9 @@ class Throttle(Protocol):
 
         Args:
             action: what is tried.
-            source: see `source_of`; None is not counted.
+            source: see `source_of`. It is counted in every network of `counted_networks`, each of
+                which has its own allowance; `UNKNOWN_SOURCE` is counted like an address. None is
+                for an action that is counted by account only.
             account: any text that stands for the account, such as its address; None is not
                 counted.
 

@@ -194,6 +194,7 @@ class InMemoryKeyturn:
             throttle,
         )
 
+        self.check_proof = CheckProof(proofs, self.clock)
         self.register_user = RegisterUser(
             self.unit_of_work, self.hasher, rules, self.clock, self.ids, throttle
         )
@@ -201,6 +202,7 @@ class InMemoryKeyturn:
         self.login_user = LoginUser(
             self.unit_of_work,
             self.hasher,
+            self.codec,
             tokens,
             audiences,
             self.clock,
@@ -209,6 +211,7 @@ class InMemoryKeyturn:
             self.session_policy,
             self.login_policy,
             throttle,
+            self.check_proof,
         )
         self.rotate_refresh = RotateRefresh(
             self.unit_of_work,
@@ -219,6 +222,7 @@ class InMemoryKeyturn:
             self.ids,
             self.session_policy,
             throttle,
+            self.check_proof,
         )
         self.revoke_family = RevokeFamily(self.unit_of_work, self.codec, self.clock, self.ids)
         change = (self.unit_of_work, self.clock, self.ids)
@@ -237,7 +241,6 @@ class InMemoryKeyturn:
         self.reauthenticate = Reauthenticate(
             self.unit_of_work, current_password, tokens, audiences, self.clock, self.ids
         )
-        self.check_proof = CheckProof(proofs, self.clock)
         self.authenticate_client = AuthenticateClient(clients)
         self.introspect_token = IntrospectToken(
             self.unit_of_work, self.codec, self.revocations, self.clock, self.resources
@@ -281,6 +284,7 @@ class InMemoryKeyturn:
             LengthEstimator(), rules, self.password_policy, throttle
         )
 
+        self._device_tokens: dict[str, Secret] = {}
         self.sent_mails: list[Mail] = []
         self.failed_mails: list[QueuedMail] = []
         self.mail_queue = mail_queue or MemoryMailQueue(self.store)
@@ -322,10 +326,26 @@ class InMemoryKeyturn:
         return await self.register_user.execute(RegisterUserCommand(email, password))
 
     async def login(
-        self, email: str = ADA, password: Secret = PASSWORD, *, resource: str | None = None
+        self,
+        email: str = ADA,
+        password: Secret = PASSWORD,
+        *,
+        resource: str | None = None,
+        from_known_device: bool = False,
     ) -> TokenPair:
-        """Log a user in."""
-        return await self.login_user.execute(LoginUserCommand(email, password, resource=resource))
+        """Log a user in, and keep the device token.
+
+        Args:
+            resource: what the access token is for; None for the default audience.
+            from_known_device: whether to send the device token of the last login of this address.
+        """
+        device_token = self._device_tokens.get(email) if from_known_device else None
+        pair = await self.login_user.execute(
+            LoginUserCommand(email, password, resource=resource, device_token=device_token)
+        )
+        if pair.device_token is not None:
+            self._device_tokens[email] = pair.device_token
+        return pair
 
     async def forget_password(self, email: str = ADA) -> Secret:
         """Ask for a reset, read the mail and return the token of its link."""

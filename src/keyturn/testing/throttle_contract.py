@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from keyturn.domain.errors import TooManyAttempts
+from keyturn.domain.source import UNKNOWN_SOURCE, Source, source_of
 from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.testing.extra import pytest
 from keyturn.testing.steps import RACERS, ROGUE
@@ -29,7 +30,7 @@ PER_ACCOUNT = 3
 """Attempts of `RESET` and `VERIFY` that there are for one account in an hour."""
 
 LOGIN, RESET, VERIFY = ThrottledAction.LOGIN, ThrottledAction.RESET, ThrottledAction.VERIFY
-HERE, THERE = "192.0.2.1", "2001:db8::/64"
+HERE, THERE = source_of("192.0.2.1"), source_of("2001:db8::1")
 ADA, EVE = "ada@example.com", "eve@example.com"
 
 EndWindows = Callable[[], Awaitable[None]]
@@ -72,6 +73,50 @@ class ThrottleContract:
         await use_up(throttle, LOGIN, source=HERE)
         await throttle.admit(LOGIN, source=THERE)
 
+    async def test_requests_without_an_address_share_one_allowance(
+        self, throttle: Throttle
+    ) -> None:
+        """A client whose address is unknown is not exempt."""
+        for ip in (None, "unknown", "", "not an address", None, None):
+            await throttle.admit(LOGIN, source=source_of(ip))
+        assert await refusals(throttle, LOGIN, 3, source=UNKNOWN_SOURCE) == 3
+        await throttle.admit(LOGIN, source=HERE)
+
+    async def test_an_ipv6_network_has_four_times_the_allowance_of_one_of_its_64s(
+        self, throttle: Throttle
+    ) -> None:
+        """A /56 that changes its /64 for each attempt is refused; its refusals cost nobody else."""
+        for site in range(4):
+            for _ in range(PER_SOURCE):
+                await throttle.admit(LOGIN, source=of_site(0, site))
+            # Refused in the /64, and not counted in the /56.
+            assert await refusals(throttle, LOGIN, PER_SOURCE, source=of_site(0, site)) > 0
+        assert await refusals(throttle, LOGIN, 3, source=of_site(0, 4)) == 3
+        await throttle.admit(LOGIN, source=of_site(1, 0))
+
+    async def test_an_ipv6_customer_has_sixteen_times_the_allowance(
+        self, throttle: Throttle
+    ) -> None:
+        """A /48 that changes its /56 is refused, and what one /56 is refused is not counted."""
+        for number in range(4):
+            for site in range(4):
+                for _ in range(PER_SOURCE):
+                    await throttle.admit(LOGIN, source=of_site(number, site))
+            assert await refusals(throttle, LOGIN, 6, source=of_site(number, 4)) == 6
+        assert await refusals(throttle, LOGIN, 3, source=of_site(4, 0)) == 3
+        await throttle.admit(LOGIN, source=source_of("2001:db8:1::1"))
+
+    async def test_of_many_at_once_from_an_ipv6_network_exactly_those_are_admitted_who_may(
+        self, throttle: Throttle
+    ) -> None:
+        """A race wins no attempt in the wider network either, and costs the customer none."""
+        rivals = [(of_site(0, number % 8), None) for number in range(48)]
+        assert await race(throttle, *rivals) == 4 * PER_SOURCE
+        for number in range(1, 4):
+            rivals = [(of_site(number, site % 4), None) for site in range(4 * PER_SOURCE)]
+            assert await race(throttle, *rivals) == 4 * PER_SOURCE
+        assert await refusals(throttle, RESET, 3, source=of_site(4, 0)) == 3
+
     async def test_actions_are_counted_apart(self, throttle: Throttle) -> None:
         """Who may not log in for now may ask for a new password."""
         await use_up(throttle, LOGIN, source=HERE, account=ADA)
@@ -82,8 +127,8 @@ class ThrottleContract:
     ) -> None:
         """Many sources together have no more attempts for one account than one has."""
         for number in range(PER_ACCOUNT):
-            await throttle.admit(RESET, source=f"192.0.2.{number}", account=ADA)
-        assert await refusals(throttle, RESET, 1, source="192.0.2.99", account=ADA) == 1
+            await throttle.admit(RESET, source=source_of(f"192.0.2.{number}"), account=ADA)
+        assert await refusals(throttle, RESET, 1, source=source_of("192.0.2.99"), account=ADA) == 1
 
     async def test_accounts_are_counted_apart(self, throttle: Throttle) -> None:
         """The limit of one is not the limit of another."""
@@ -92,7 +137,7 @@ class ThrottleContract:
 
     async def test_a_source_is_no_account(self, throttle: Throttle) -> None:
         """The same text counts apart as the one and as the other."""
-        await use_up(throttle, RESET, account=HERE)
+        await use_up(throttle, RESET, account=str(HERE))
         await throttle.admit(RESET, source=HERE, account=ADA)
 
     async def test_nobody_is_not_counted(self, throttle: Throttle) -> None:
@@ -155,7 +200,9 @@ class ThrottleContract:
         self, throttle: Throttle
     ) -> None:
         """Nor does it when they come from everywhere."""
-        admitted = await race(throttle, *((f"192.0.2.{number}", ADA) for number in range(RACERS)))
+        admitted = await race(
+            throttle, *((source_of(f"192.0.2.{number}"), ADA) for number in range(RACERS))
+        )
         assert admitted == PER_ACCOUNT
 
     async def test_who_loses_a_race_for_an_account_uses_up_nothing_of_the_source(
@@ -201,11 +248,16 @@ class SharedThrottleContract(ThrottleContract):
         assert sum(admitted) == PER_SOURCE
 
 
+def of_site(number: int, site: int) -> Source:
+    """Return a /64 of a /56 of the customer `2001:db8::/48`."""
+    return source_of(f"2001:db8:0:{number:02x}{site:02x}::1")
+
+
 async def use_up(
     throttle: Throttle,
     action: ThrottledAction,
     *,
-    source: str | None = None,
+    source: Source | None = None,
     account: str | None = None,
 ) -> None:
     """Try until there is a refusal."""
@@ -222,7 +274,7 @@ async def refusals(
     action: ThrottledAction,
     times: int,
     *,
-    source: str | None = None,
+    source: Source | None = None,
     account: str | None = None,
 ) -> int:
     """Try so many times, and return how many of them were refused."""
@@ -235,7 +287,7 @@ async def refusals(
     return refused
 
 
-async def race(throttle: Throttle, *rivals: tuple[str, str | None]) -> int:
+async def race(throttle: Throttle, *rivals: tuple[Source, str | None]) -> int:
     """Try for a reset at once, from a source each, for an account or none; return who was in."""
     refused = await asyncio.gather(
         *(

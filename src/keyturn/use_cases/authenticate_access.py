@@ -76,5 +76,8 @@ class AuthenticateAccess:
         # RFC 9449 §7.2: no downgrade to bearer, whatever else the request holds.
         if claims.key_thumbprint is None or proof is None or self._proofs is None:
             raise InvalidAccessToken
-        if self._proofs.check(proof, now, access_token) != claims.key_thumbprint:
+        checked = self._proofs.check(proof, now, access_token)
+        if checked.key_thumbprint != claims.key_thumbprint:
             raise InvalidAccessToken
+        # Last of all: only a proof that came with a good token is remembered.
+        self._proofs.use(checked, now)

@@ -8,6 +8,7 @@ from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.mail import MailKind, QueuedMail
 from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import source_of
 from keyturn.ports.passwords import PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
@@ -70,7 +71,9 @@ class ChangePassword:
                 verified_hash = user.password_hash
             if new_hash is None:
                 new_password = await self._rules.accept(command.new_password, email=user.email)
-                new_hash = await self._hasher.hash(new_password)
+                new_hash = await self._hasher.hash(
+                    new_password, source=source_of(command.origin.ip)
+                )
             now = self._clock.now()
             async with self._unit_of_work() as uow:
                 changed = user.with_password(new_hash, now)

@@ -49,9 +49,10 @@ class CurrentPassword:
             PasswordNotText, PasswordTooLong: nobody's password can look like this.
             Unavailable: the hasher is busy or the store does not answer.
         """
-        await self._throttle.admit(ThrottledAction.LOGIN, source=source_of(origin.ip))
+        source = source_of(origin.ip)
+        await self._throttle.admit(ThrottledAction.LOGIN, source=source)
         normal = self._password_policy.normalise(password)
-        verified = await self._hasher.verify(user.password_hash, normal)
+        verified = await self._hasher.verify(user.password_hash, normal, source=source)
         for _ in range(MAX_ATTEMPTS):
             try:
                 if verified and await self._counts(user):

@@ -20,6 +20,9 @@ from keyturn.ports.system import Clock, IdGenerator
 from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.use_cases.new_password import NewPasswordRules
 
+STATEMENTS_SAVED_BY_TAKEN_ADDRESS = 3
+"""A new account takes a statement for the user, one for the roles and one for the audit event."""
+
 
 @dataclass(frozen=True, slots=True)
 class RegisterUserCommand:
@@ -83,13 +86,14 @@ class RegisterUser:
         )
         password = await self._rules.accept(command.password, email=command.email)
         # Hashed before the address is looked at: the time taken does not tell whether it is taken.
-        password_hash = await self._hasher.hash(password)
+        password_hash = await self._hasher.hash(password, source=source_of(command.origin.ip))
         async with self._unit_of_work() as uow:
             user = await self._new_user(uow, command, password_hash)
             if await uow.users.get_by_email(command.email) is None:
                 self._add(uow, user, command)
             elif command.hides_taken_address:
                 self._tell_owner(uow, command)
+                uow.idle(STATEMENTS_SAVED_BY_TAKEN_ADDRESS)
             else:
                 raise EmailTaken
             try:

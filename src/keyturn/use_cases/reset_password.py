@@ -72,7 +72,7 @@ class ResetPassword:
             # Only who has a good token makes the service hash.
             if new_hash is None:
                 password = await self._rules.accept(command.new_password, email=user.email)
-                new_hash = await self._hasher.hash(password)
+                new_hash = await self._hasher.hash(password, source=source_of(command.origin.ip))
             try:
                 await self._change(user, new_hash, command)
             except StaleUser:

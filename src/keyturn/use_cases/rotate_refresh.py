@@ -23,11 +23,13 @@ from keyturn.domain.secret import Secret
 from keyturn.domain.source import source_of
 from keyturn.domain.user import User
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
+from keyturn.ports.proofs import CheckedProof
 from keyturn.ports.system import Clock, IdGenerator
 from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.ports.tokens import TokenCodec
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 from keyturn.use_cases.audiences import Audiences
+from keyturn.use_cases.check_proof import CheckProof
 from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
 from keyturn.use_cases.unanswered_rotations import UnansweredRotations
 
@@ -37,7 +39,8 @@ class RotateRefreshCommand:
     """The refresh token, who presents it, and from where.
 
     Attributes:
-        key_thumbprint: the key that the client has proved to hold, None for no proof.
+        proof: of the key that the client holds, None for no proof. Used up once the refresh token
+            and the key belong to the session, not by a wrong one.
         resource: what the access token is for (RFC 8707); None for the default audience, whatever
             the access token before was for.
     """
@@ -46,7 +49,7 @@ class RotateRefreshCommand:
     origin: Origin = field(default_factory=Origin)
     client_id: str = DEFAULT_CLIENT_ID
     scope: Scope = None
-    key_thumbprint: str | None = None
+    proof: CheckedProof | None = None
     resource: str | None = None
 
 
@@ -78,6 +81,7 @@ class RotateRefresh:
         ids: IdGenerator,
         policy: SessionPolicy,
         throttle: Throttle,
+        check_proof: CheckProof,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._codec = codec
@@ -87,45 +91,47 @@ class RotateRefresh:
         self._ids = ids
         self._policy = policy
         self._throttle = throttle
+        self._check_proof = check_proof
         self._unanswered = UnansweredRotations(policy.grace)
 
     async def execute(self, command: RotateRefreshCommand) -> RotateRefreshResult:
         """Refresh a session (RFC 6749 §6, RFC 9700 §4.14.2).
 
-        Whatever fails with `Unavailable`, `TooManyAttempts`, `InvalidScope` or `InvalidTarget` has
-        not used up the token. A replay for another resource gives the same refresh token, with an
-        access token for that resource.
+        Whatever fails with `Unavailable`, `TooManyAttempts`, `InvalidProof`, `InvalidScope` or
+        `InvalidTarget` has not used up the token. A replay for another resource gives the same
+        refresh token, with an access token for that resource.
+
+        Every attempt is counted for its source. An attempt is counted for its session only if it
+        rotates or replays: a copy of the token that another client presents, or that comes without
+        the key, must not use up the allowance of the owner. Reuse is never throttled by session,
+        so that no flood hides a theft.
 
         Raises:
             InvalidRefreshToken: the token is worth nothing. On reuse the whole family has been
                 revoked, and that is committed, before this is raised.
             InvalidScope: the scope exceeds what the session was granted.
             InvalidTarget: there is no such resource, or the client may not ask for it.
+            InvalidProof, ProofsBusy: see `CheckProof.use`. A copied request ends no session.
             TooManyAttempts: too many refreshes from the same source, or of the same session.
             Unavailable: the store or the signing key can't be reached.
         """
-        source = source_of(command.origin.ip)
-        try:
-            claims = self._codec.decode_refresh(command.refresh_token)
-        except InvalidRefreshToken:
-            await self._throttle.admit(ThrottledAction.REFRESH, source=source)
-            raise
-        await self._throttle.admit(
-            ThrottledAction.REFRESH, source=source, account=str(claims.family_id)
-        )
+        await self._throttle.admit(ThrottledAction.REFRESH, source=source_of(command.origin.ip))
+        claims = self._codec.decode_refresh(command.refresh_token)
         audience = await self._audiences.of(command.client_id, command.resource)
         presented = PresentedToken(
             family_id=claims.family_id,
             user_id=claims.user_id,
             token_id=claims.token_id,
             client_id=command.client_id,
-            key_thumbprint=command.key_thumbprint,
+            key_thumbprint=None if command.proof is None else command.proof.key_thumbprint,
         )
         await self._tokens.prepare()
-        for _ in range(MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             try:
                 async with self._unit_of_work() as uow:
-                    return await self._decide(uow, presented, command, audience)
+                    return await self._decide(
+                        uow, presented, command, audience, is_first=attempt == 0
+                    )
             except StaleFamily:
                 continue
         raise Contention
@@ -136,6 +142,8 @@ class RotateRefresh:
         presented: PresentedToken,
         command: RotateRefreshCommand,
         audience: str,
+        *,
+        is_first: bool,
     ) -> RotateRefreshResult:
         found = await uow.families.get_with_user(presented.family_id)
         if found is None:
@@ -143,7 +151,10 @@ class RotateRefresh:
         family, user = found
         now = self._clock.now()
         unanswered = self._unanswered.is_open(family.current, now)
-        match decide(family, presented, now, self._policy, unanswered=unanswered):
+        decision = decide(family, presented, now, self._policy, unanswered=unanswered)
+        if is_first and not isinstance(decision, Refuse):
+            await self._accept(decision, family, command)
+        match decision:
             case Rotate():
                 successor = family.rotated(self._ids.token_id(), now, self._policy, command.origin)
                 # Signed before the commit: a key that can't be reached uses up no token.
@@ -176,6 +187,18 @@ class RotateRefresh:
                 raise InvalidRefreshToken
             case Refuse():
                 raise InvalidRefreshToken
+
+    async def _accept(
+        self,
+        decision: Rotate | Replay | Reuse,
+        family: RefreshTokenFamily,
+        command: RotateRefreshCommand,
+    ) -> None:
+        """Use up what an attempt with good credentials costs; once, however often it is decided."""
+        # Before all else: a copied request must neither count nor end the session.
+        self._check_proof.use(command.proof)
+        if not isinstance(decision, Reuse):
+            await self._throttle.admit(ThrottledAction.REFRESH, source=None, account=str(family.id))
 
     async def _issue(
         self,

@@ -20,7 +20,12 @@ from keyturn.adapters.argon2.hasher import (
 from keyturn.domain.errors import HashingBusy
 from keyturn.domain.secret import Secret
 from keyturn.testing.cheap_argon2 import cheap_argon2_parameters
-from keyturn.testing.hasher_contract import PASSWORD, UNREADABLE_HASHES, PasswordHasherContract
+from keyturn.testing.hasher_contract import (
+    PASSWORD,
+    QUEUE,
+    UNREADABLE_HASHES,
+    FairPasswordHasherContract,
+)
 
 DIGEST = "aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
 """Of 32 bytes, as a good hash has it."""
@@ -28,7 +33,7 @@ DIGEST = "aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
 LEAST = Argon2Parameters(time_cost=5, memory_kib=7168, parallelism=1)
 
 
-class TestArgon2PasswordHasher(PasswordHasherContract):
+class TestArgon2PasswordHasher(FairPasswordHasherContract):
     @pytest.fixture
     def hasher(self) -> Iterator[Argon2PasswordHasher]:
         hasher = Argon2PasswordHasher(cheap_argon2_parameters(), threads=2)
@@ -40,6 +45,19 @@ class TestArgon2PasswordHasher(PasswordHasherContract):
         hasher = Argon2PasswordHasher(LEAST, threads=1)
         yield hasher
         hasher.close()
+
+    @pytest.fixture
+    async def narrow(self, gate: "Gate") -> AsyncIterator[Argon2PasswordHasher]:
+        hasher = Argon2PasswordHasher(cheap_argon2_parameters(), threads=1, queue_size=QUEUE)
+        running = await occupy(hasher, gate)
+        yield hasher
+        gate.opened.set()
+        await running
+        await asyncio.to_thread(hasher.close)
+
+    @pytest.fixture
+    def release(self, gate: "Gate") -> Callable[[], None]:
+        return gate.opened.set
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def checker() -> PyJwtProofChecker:
 
 
 def test_a_proof_names_the_key_that_made_it(checker: PyJwtProofChecker) -> None:
-    assert checker.check(proof(), START) == KEY.kid
+    assert checker.check(proof(), START).key_thumbprint == KEY.kid
 
 
 @pytest.mark.parametrize(
@@ -70,11 +70,11 @@ def test_keys_of_other_kinds_are_taken(
     private = make()
     key = Key(private)
     made = proof({"jwk": public(key)}, private=private, algorithm=algorithm)
-    assert checker.check(made, START) == key.kid
+    assert checker.check(made, START).key_thumbprint == key.kid
 
 
 def test_a_proof_is_good_once(checker: PyJwtProofChecker) -> None:
-    checker.check(proof(), START)
+    checker.use(checker.check(proof(), START), START)
     with pytest.raises(InvalidProof):
         checker.check(proof(), START + timedelta(seconds=30))
     with pytest.raises(InvalidProof):
@@ -86,7 +86,7 @@ def test_a_proof_from_a_clock_that_is_ahead_is_remembered_for_as_long_as_it_is_g
     checker: PyJwtProofChecker,
 ) -> None:
     ahead = int((START + MAX_CLOCK_SKEW).timestamp())
-    checker.check(proof(iat=ahead), START)
+    checker.use(checker.check(proof(iat=ahead), START), START)
     almost_over = START + MAX_CLOCK_SKEW + PROOF_LIFETIME - timedelta(seconds=1)
     with pytest.raises(InvalidProof):
         checker.check(proof(iat=ahead), almost_over)
@@ -132,7 +132,7 @@ def test_a_proof_for_something_else_is_refused(
     ],
 )
 def test_two_spellings_of_a_url_are_one(checker: PyJwtProofChecker, htu: str) -> None:
-    assert checker.check(proof(htu=htu), START) == KEY.kid
+    assert checker.check(proof(htu=htu), START).key_thumbprint == KEY.kid
 
 
 @pytest.mark.parametrize("ath", [None, "", "x" * 43, ATH + "="])
@@ -144,7 +144,7 @@ def test_a_proof_for_another_access_token_is_refused(
 
 
 def test_a_proof_for_this_access_token_is_good(checker: PyJwtProofChecker) -> None:
-    assert checker.check(proof(ath=ATH), START, TOKEN) == KEY.kid
+    assert checker.check(proof(ath=ATH), START, TOKEN).key_thumbprint == KEY.kid
 
 
 OTHER = Key(ec.generate_private_key(ec.SECP256R1()))
@@ -195,19 +195,34 @@ def test_what_is_no_proof_is_refused(checker: PyJwtProofChecker, text: str) -> N
         checker.check(Proof(Secret(text), "POST", URL), START)
 
 
-def test_when_no_more_can_be_remembered_no_more_is_taken() -> None:
+def test_when_no_more_can_be_remembered_no_more_is_used() -> None:
     checker = PyJwtProofChecker(RING, max_remembered=1)
-    checker.check(proof(), START)
+    first, second = checker.check(proof(), START), checker.check(proof(jti="two"), START)
+    checker.use(first, START)
     with pytest.raises(ProofsBusy):
-        checker.check(proof(jti="two"), START)
+        checker.use(second, START)
     later = START + PROOF_LIFETIME
-    assert checker.check(proof(jti="three", iat=int(later.timestamp())), later) == KEY.kid
+    checker.use(checker.check(proof(jti="three", iat=int(later.timestamp())), later), later)
+
+
+def test_a_proof_that_two_requests_have_checked_is_used_by_one(checker: PyJwtProofChecker) -> None:
+    one, other = checker.check(proof(), START), checker.check(proof(), START)
+    checker.use(one, START)
+    with pytest.raises(InvalidProof):
+        checker.use(other, START)
+
+
+def test_a_proof_that_expires_before_its_use_is_used_by_nobody(checker: PyJwtProofChecker) -> None:
+    checked = checker.check(proof(), START)
+    for _ in range(2):
+        with pytest.raises(InvalidProof):
+            checker.use(checked, START + PROOF_LIFETIME)
 
 
 async def test_a_nonce_of_any_worker_is_good_while_it_is_fresh() -> None:
     one, other = (PyJwtProofChecker(RING, asks_for_nonce=True) for _ in range(2))
     nonce = await one.nonce(START)
-    assert other.check(proof(nonce=nonce), START) == KEY.kid
+    assert other.check(proof(nonce=nonce), START).key_thumbprint == KEY.kid
     late = START + timedelta(minutes=5)
     for stale in (None, "", "made up", nonce, proof().text.reveal()):
         with pytest.raises(ProofNonceRequired):

@@ -148,7 +148,9 @@ def enter(keyturn: InMemoryKeyturn) -> Callable[..., Awaitable[TokenPair]]:
         resource: str | None = ISSUER,
     ) -> TokenPair:
         await keyturn.register_user.execute(
-            RegisterUserCommand(email, PASSWORD, roles=frozenset(roles))
+            RegisterUserCommand(
+                email, PASSWORD, roles=frozenset(roles), email_is_verified="admin" in roles
+            )
         )
         return await keyturn.login_user.execute(
             LoginUserCommand(email, PASSWORD, scope=scope, resource=resource)

@@ -10,7 +10,6 @@ from fastapi.routing import iter_route_contexts
 
 from keyturn.delivery.http.app import build_app
 from keyturn.delivery.http.routes_keys import PublishedKeys
-from keyturn.delivery.http.routes_metrics import MetricsPage
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.domain.policies import ClaimsPolicy
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, UserStatus
@@ -58,7 +57,6 @@ NEW_PASSWORD = "seven quiet glaciers"
 TABLE = [
     Row("GET /health/live", NOBODY_ASKED),
     Row("GET /health/ready", NOBODY_ASKED),
-    Row("GET /metrics", NOBODY_ASKED),
     Row("GET /.well-known/jwks.json", NOBODY_ASKED),
     Row("GET /docs", NOBODY_ASKED),
     Row("GET /docs/{name}", NOBODY_ASKED, "/docs/start.js"),
@@ -189,21 +187,11 @@ def expected(row: Row, caller: Caller) -> str:
     return "2xx" if row.who in caller.permissions & in_scope else "403"
 
 
-class NoFigures(MetricsPage):
-    """A page of metrics that is there."""
-
-    content_type = "text/plain"
-
-    async def render(self) -> bytes:
-        """Return nothing."""
-        return b""
-
-
 @pytest.fixture
 def app(
     services: Callable[..., Services], keyturn: InMemoryKeyturn, no_keys: PublishedKeys
 ) -> FastAPI:
-    return build_app(services(keyturn), HttpOptions(), metrics=NoFigures(), published_keys=no_keys)
+    return build_app(services(keyturn), HttpOptions(), published_keys=no_keys)
 
 
 def test_every_route_has_a_row(app: FastAPI) -> None:

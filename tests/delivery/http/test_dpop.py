@@ -11,9 +11,12 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from keyturn.adapters.memory.clients import MemoryClients
 from keyturn.adapters.pyjwt.key_ring import Key, KeyRing
 from keyturn.adapters.pyjwt.proofs import PyJwtProofChecker
 from keyturn.delivery.http.services import HttpOptions
+from keyturn.domain.client import Client, secret_digest
+from keyturn.domain.secret import Secret
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
 
 ISSUER = "https://auth.example.com"
@@ -184,6 +187,26 @@ async def test_metadata_and_challenges_say_that_proofs_are_taken(
     assert "ES256" in (await client.get(metadata)).json()["dpop_signing_alg_values_supported"]
     assert "DPoP" in (await client.get(ME)).headers["www-authenticate"]
     assert "dpop_signing_alg_values_supported" not in (await connect().get(metadata)).json()
+
+
+async def test_introspection_names_the_key_of_a_bound_token(
+    connect: Callable[..., httpx.AsyncClient],
+) -> None:
+    secret = "s" * 43
+    asking = Client("notes", secret_digest(Secret(secret)), introspects=True)
+    keyturn = InMemoryKeyturn(
+        proofs=PyJwtProofChecker(KeyRing([SERVER], SERVER.kid)), clients=MemoryClients(asking)
+    )
+    client = connect(keyturn=keyturn, options=HttpOptions(issuer=ISSUER, dpop=True))
+    owner = Holder(keyturn)
+    await keyturn.register()
+    headers = {"DPoP": owner.prove("POST", "/v1/auth/login")}
+    tokens = (await client.post("/v1/auth/login", json=LOGIN, headers=headers)).json()
+    told = await client.post(
+        "/oauth/introspect", data={"token": tokens["access_token"]}, auth=("notes", secret)
+    )
+    assert told.json()["token_type"] == "DPoP"
+    assert told.json()["cnf"] == {"jkt": owner.thumbprint}
 
 
 async def test_while_it_is_off_proofs_are_ignored_and_bound_tokens_refused(

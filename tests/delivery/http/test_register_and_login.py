@@ -8,6 +8,7 @@ import pytest
 
 from keyturn.domain.errors import HashingBusy, StoreUnavailable
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import UNKNOWN_SOURCE, Source
 from keyturn.domain.user import UserStatus
 from keyturn.testing.doubles import PlainPasswordHasher
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
@@ -98,7 +99,7 @@ async def test_a_login_hands_out_all_that_a_client_needs(client: httpx.AsyncClie
     tokens = answer.json()
     assert set(tokens) == {
         "access_token", "token_type", "expires_in", "refresh_token", "refresh_expires_in",
-        "refresh_after", "session_id",
+        "refresh_after", "session_id", "device_token",
     }  # fmt: skip
     assert tokens["token_type"] == "Bearer"
     assert tokens["expires_in"] == 900
@@ -191,7 +192,9 @@ async def test_the_transport_is_said_and_never_guessed(client: httpx.AsyncClient
 
 
 class BusyHasher(PlainPasswordHasher):
-    async def verify(self, password_hash: str | None, password: Secret) -> bool:
+    async def verify(
+        self, password_hash: str | None, password: Secret, *, source: Source = UNKNOWN_SOURCE
+    ) -> bool:
         raise HashingBusy
 
 

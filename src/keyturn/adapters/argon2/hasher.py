@@ -7,10 +7,10 @@ import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import argon2
 from argon2.exceptions import (
@@ -22,8 +22,10 @@ from argon2.exceptions import (
 )
 from argon2.low_level import error_to_str
 
+from keyturn.adapters.argon2.fair_queue import FairQueue
 from keyturn.domain.errors import HashingBusy
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import UNKNOWN_SOURCE, Source, queueing_source
 from keyturn.ports.passwords import ForeignHashes, PasswordHasher
 
 NICENESS = 5
@@ -87,7 +89,8 @@ class Argon2PasswordHasher(PasswordHasher):
     """Hashes with Argon2id; at most `threads` hashes run and `queue_size` wait.
 
     Its memory is thereby bounded by `threads` times that of one hash. A call that is cancelled
-    while it waits gives its place back; once it runs it can't be stopped and keeps its thread.
+    while it waits leaves the queue; once it runs it can't be stopped and keeps its thread. The
+    queue is a `FairQueue`: 80 waiting calls of one source delay a call of another by one hash.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class Argon2PasswordHasher(PasswordHasher):
         Args:
             parameters: the cost of new hashes; RFC 9106's by default.
             threads: hashes that run at once; `default_threads()` by default.
-            queue_size: hashes that may wait beyond those.
+            queue_size: hashes that may wait beyond those, of all sources together.
             imported: what else is verified, by the same threads and with the same places.
 
         Raises:
@@ -123,8 +126,10 @@ class Argon2PasswordHasher(PasswordHasher):
         )
         self._places = threads + queue_size
         self._lock = threading.Lock()
-        self._taken = 0
+        self._queue: FairQueue[_Job[Any]] = FairQueue()
+        self._calls = 0
         self._running = 0
+        self._is_closed = False
 
     @property
     def running(self) -> int:
@@ -135,18 +140,20 @@ class Argon2PasswordHasher(PasswordHasher):
     def waiting(self) -> int:
         """Hashes that wait for a thread."""
         with self._lock:
-            return self._taken - self._running
+            return len(self._queue)
 
-    async def hash(self, password: Secret) -> str:
+    async def hash(self, password: Secret, *, source: Source = UNKNOWN_SOURCE) -> str:
         """Return a salted Argon2id hash in PHC string format.
 
         Raises:
             HashingBusy: too many wait already.
         """
         secret = _encoded(password)
-        return await self._beside_the_loop(lambda: self._argon2.hash(secret))
+        return await self._beside_the_loop(lambda: self._argon2.hash(secret), source)
 
-    async def verify(self, password_hash: str | None, password: Secret) -> bool:
+    async def verify(
+        self, password_hash: str | None, password: Secret, *, source: Source = UNKNOWN_SOURCE
+    ) -> bool:
         """Return whether `password` is the one that was hashed.
 
         For None, and for a hash that can't be read or would cost far more than one of today's,
@@ -156,7 +163,7 @@ class Argon2PasswordHasher(PasswordHasher):
             HashingBusy: too many wait already.
         """
         secret = _encoded(password)
-        return await self._beside_the_loop(lambda: self._verify(password_hash, secret))
+        return await self._beside_the_loop(lambda: self._verify(password_hash, secret), source)
 
     def needs_rehash(self, password_hash: str) -> bool:
         """Return whether the hash was made with other parameters than today's, or elsewhere."""
@@ -173,40 +180,65 @@ class Argon2PasswordHasher(PasswordHasher):
 
     def close(self) -> None:
         """Refuse new work, drop what waits and wait for what runs."""
+        with self._lock:
+            self._is_closed = True
+            dropped = []
+            while (job := self._queue.take()) is not None:
+                dropped.append(job)
+        for job in dropped:
+            job.future.cancel()
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    async def _beside_the_loop(self, work: Callable[[], T]) -> T:
+    async def _beside_the_loop(self, work: Callable[[], T], source: Source = UNKNOWN_SOURCE) -> T:
+        job = _Job(work, queueing_source(source))
         with self._lock:
-            if self._taken >= self._places:
+            is_full = self._running + len(self._queue) >= self._places
+            evicted = self._queue.make_room_for(job.source) if is_full else None
+            if self._is_closed or (is_full and evicted is None):
                 raise HashingBusy
-            self._taken += 1
+            self._queue.put(job.source, job)
+            # One call of `_run_next` for each waiting job: those of cancelled jobs are used again.
+            needs_call = self._calls < len(self._queue)
+            self._calls += needs_call
+        # Outside the lock: what waits for a future is called back by whoever ends it.
+        if evicted is not None:
+            evicted.turn_away()
+        if needs_call:
+            self._call_a_thread(job)
+        # Called when the work is done, and at once when it is cancelled before it started.
+        job.future.add_done_callback(lambda _: self._withdraw(job))
+        return await asyncio.wrap_future(job.future)
+
+    def _call_a_thread(self, job: "_Job[T]") -> None:
         try:
-            future = self._executor.submit(self._run, work)
+            self._executor.submit(self._run_next)
         except RuntimeError:
             # Closed, or the machine has no thread to give.
-            self._give_back_place()
-            raise HashingBusy from None
-        # Called when the work is done, and at once when it is cancelled before it started.
-        future.add_done_callback(lambda _: self._give_back_place())
-        return await asyncio.wrap_future(future)
-
-    def _run(self, work: Callable[[], T]) -> T:
-        with self._lock:
-            self._running += 1
-        try:
-            return work()
-        except (HashingError, VerificationError) as error:
-            # The machine has no memory or thread to give: nothing is known of the password.
-            if str(error) in _NO_RESOURCES:
-                raise HashingBusy from None
-            raise
-        finally:
             with self._lock:
-                self._running -= 1
+                self._calls -= 1
+            if self._withdraw(job):
+                raise HashingBusy from None
 
-    def _give_back_place(self) -> None:
+    def _run_next(self) -> None:
+        while True:
+            with self._lock:
+                job = self._queue.take()
+                if job is None:
+                    self._calls -= 1
+                    return
+                if job.future.set_running_or_notify_cancel():
+                    self._calls -= 1
+                    self._running += 1
+                    break
+        job.run(self._end_of_run)
+
+    def _end_of_run(self) -> None:
         with self._lock:
-            self._taken -= 1
+            self._running -= 1
+
+    def _withdraw(self, job: "_Job[T]") -> bool:
+        with self._lock:
+            return self._queue.remove(job.source, job)
 
     def _verify(self, password_hash: str | None, secret: bytes) -> bool:
         if (
@@ -240,6 +272,42 @@ class Argon2PasswordHasher(PasswordHasher):
             and stored.time_cost <= max(_MOST_STORED_PASSES, self._argon2.time_cost)
             and stored.parallelism <= max(_MOST_STORED_LANES, self._argon2.parallelism)
         )
+
+
+class _Job(Generic[T]):
+    """Work that waits for a thread, and where its result goes.
+
+    Attributes:
+        source: whose turn it is executed in.
+        future: cancelled by whoever no longer waits.
+    """
+
+    __slots__ = ("_work", "future", "source")
+
+    def __init__(self, work: Callable[[], T], source: str) -> None:
+        self._work = work
+        self.source = source
+        self.future: Future[T] = Future()
+
+    def run(self, when_over: Callable[[], None]) -> None:
+        """Do the work; `when_over` is called before the result is known to anybody."""
+        try:
+            result = self._work()
+        except (HashingError, VerificationError) as error:
+            when_over()
+            # The machine has no memory or thread to give: nothing is known of the password.
+            self.future.set_exception(HashingBusy() if str(error) in _NO_RESOURCES else error)
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told, as by an executor
+            when_over()
+            self.future.set_exception(error)
+        else:
+            when_over()
+            self.future.set_result(result)
+
+    def turn_away(self) -> None:
+        """Let the call fail as busy, unless it was cancelled meanwhile."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(HashingBusy())
 
 
 def _let_others_go_first() -> None:

@@ -1,6 +1,7 @@
 """Windows in the memory of one process."""
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from limits.aio.storage import MemoryStorage
@@ -38,6 +39,27 @@ class ProcessWindows(MemoryStorage):
             self.begin(key, 0, now + expiry)
         self.storage[key] += amount
         return self.storage[key]
+
+    async def take(self, windows: Sequence[tuple[str, float, int]]) -> float | None:
+        """Count one attempt in all windows, or in none where one of them is full.
+
+        Args:
+            windows: of each its key, its length in seconds, and the attempts that it has.
+
+        Returns:
+            None if it was counted, otherwise the seconds until no window is full.
+        """
+        now = time.time()
+        full = [
+            self.expirations[key] - now
+            for key, _, most in windows
+            if self.expirations.get(key, 0.0) > now and self.storage[key] >= most
+        ]
+        if full:
+            return max(full)
+        for key, expiry, _ in windows:
+            await self.incr(key, expiry)
+        return None
 
     def begin(self, key: str, count: int, ends_at: float) -> None:
         """Make a window, in place of one that has ended.

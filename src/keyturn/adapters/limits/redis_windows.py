@@ -2,9 +2,11 @@
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from limits.aio.storage import RedisStorage
+from limits.errors import StorageError
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -21,6 +23,24 @@ if count == tonumber(ARGV[1]) then
     redis.call("PEXPIRE", KEYS[1], ARGV[2])
 end
 return count
+"""
+
+# The arguments are two for each key: the most attempts of the window, and its length in ms.
+_TAKE = """
+local wait = -1
+for i, key in ipairs(KEYS) do
+    if tonumber(redis.call("GET", key) or 0) >= tonumber(ARGV[2 * i - 1]) then
+        wait = math.max(wait, redis.call("PTTL", key), 0)
+    end
+end
+if wait < 0 then
+    for i, key in ipairs(KEYS) do
+        if redis.call("INCR", key) == 1 then
+            redis.call("PEXPIRE", key, ARGV[2 * i])
+        end
+    end
+end
+return wait
 """
 
 
@@ -58,6 +78,7 @@ class RedisWindows(RedisStorage):
             ) from None
         self._redis = Redis(connection_pool=pool)
         self._count = self._redis.register_script(_COUNT)
+        self._take = self._redis.register_script(_TAKE)
         super().__init__(
             "async+redis://",
             wrap_exceptions=True,
@@ -80,11 +101,27 @@ class RedisWindows(RedisStorage):
         Returns:
             What it then holds.
         """
-        return int(
-            await self._count(
-                [self.bridge.prefixed_key(key)], [amount, max(1, math.ceil(1000 * expiry))]
-            )
-        )
+        return int(await self._count([self.bridge.prefixed_key(key)], [amount, _ms(expiry)]))
+
+    async def take(self, windows: Sequence[tuple[str, float, int]]) -> float | None:
+        """Count one attempt in all windows, or in none where one of them is full, by one script.
+
+        Args:
+            windows: of each its key, its length in seconds, and the attempts that it has.
+
+        Returns:
+            None if it was counted, otherwise the seconds until no window is full.
+        """
+        if not windows:
+            return None
+        keys = [self.bridge.prefixed_key(key) for key, _, _ in windows]
+        arguments = [number for _, expiry, most in windows for number in (most, _ms(expiry))]
+        try:
+            wait = int(await self._take(keys, arguments))
+        except self.base_exceptions as error:
+            # The library wraps the errors of its own methods alone.
+            raise StorageError(error) from error
+        return None if wait < 0 else wait / 1000
 
     async def get_expiry(self, key: str) -> float:
         """Return when a window ends, in seconds since 1970.
@@ -98,3 +135,7 @@ class RedisWindows(RedisStorage):
     async def aclose(self) -> None:
         """Close all connections."""
         await self._redis.aclose(close_connection_pool=True)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, math.ceil(1000 * seconds))

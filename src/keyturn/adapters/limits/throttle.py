@@ -6,17 +6,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from limits import RateLimitItem, parse_many
-from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 
 from keyturn.adapters.limits.process_windows import ProcessWindows
+from keyturn.adapters.limits.windows import Windows
 from keyturn.adapters.limits.write_behind import WriteBehindLimiter
 from keyturn.domain.errors import StoreUnavailable, TooManyAttempts
+from keyturn.domain.source import Source, counted_networks
 from keyturn.ports.throttling import Throttle, ThrottledAction
 
 
@@ -86,12 +88,13 @@ class LimitsThrottle(Throttle):
     """Counts in windows that begin with the first attempt and end by themselves.
 
     Who is refused uses up nothing, of no window: refused attempts don't lengthen the wait, and
-    nobody can use up an account's attempts from a source that may not try any more.
+    nobody can use up an account's attempts from a source that may not try any more. All windows of
+    an attempt are checked and counted at once.
     """
 
     def __init__(
         self,
-        storage: Storage,
+        storage: Windows,
         rates: Mapping[ThrottledAction, Rates] = DEFAULT_RATES,
         *,
         written_behind: frozenset[ThrottledAction] = WRITTEN_BEHIND,
@@ -106,30 +109,40 @@ class LimitsThrottle(Throttle):
                 at each `write`, unless the storage is nothing but its own memory.
         """
         self._rates = rates
-        self._at_once = FixedWindowRateLimiter(storage)
+        self._storage = storage
         self._later = WriteBehindLimiter(storage)
         self._written_behind = (
             frozenset() if isinstance(storage, ProcessWindows) else written_behind
         )
 
     async def admit(
-        self, action: ThrottledAction, *, source: str | None, account: str | None = None
+        self, action: ThrottledAction, *, source: Source | None, account: str | None = None
     ) -> None:
         windows = self._windows(action, source, account)
-        limiter = self._at_once
         with _store_errors():
             if action in self._written_behind:
-                limiter = self._later
-                # All of them first: nothing is waited for from the first test to the last hit.
-                for window in windows:
-                    await self._later.look_up(*window)
-            for window in windows:
-                if not await limiter.test(*window):
-                    raise TooManyAttempts(await _seconds_until_free(limiter, windows))
-            for window in windows:
-                # Of those who passed the test at once, only so many pass this as may.
-                if not await limiter.hit(*window):
-                    raise TooManyAttempts(await _seconds_until_free(limiter, windows))
+                await self._admit_here(windows)
+                return
+            wait = await self._storage.take(
+                # A rate that is written twice is one window.
+                list(
+                    dict.fromkeys(
+                        (rate.key_for(key), rate.get_expiry(), rate.amount) for rate, key in windows
+                    )
+                )
+            )
+        if wait is not None:
+            raise TooManyAttempts(max(1, math.ceil(wait)))
+
+    async def _admit_here(self, windows: "list[_Window]") -> None:
+        # All of them first: nothing is waited for from the first test to the last hit.
+        for window in windows:
+            await self._later.look_up(*window)
+        for window in windows:
+            if not await self._later.test(*window):
+                raise TooManyAttempts(await _seconds_until_free(self._later, windows))
+        for window in windows:
+            await self._later.hit(*window)
 
     async def write(self) -> None:
         """Exchange with the storage what is written behind; to be called about once a second.
@@ -141,18 +154,24 @@ class LimitsThrottle(Throttle):
             await self._later.write()
 
     def _windows(
-        self, action: ThrottledAction, source: str | None, account: str | None
+        self, action: ThrottledAction, source: Source | None, account: str | None
     ) -> "list[_Window]":
         rates = self._rates.get(action, Rates())
         windows = []
-        # The account's first: who loses a race for them has not been counted at the source yet.
         if account is not None:
             key = f"{action}/account/{_digest(account)}"
             windows += [_Window(rate, key) for rate in rates.per_account]
         if source is not None:
-            key = f"{action}/source/{_digest(source)}"
-            windows += [_Window(rate, key) for rate in rates.per_source]
+            for network, factor in counted_networks(source):
+                key = f"{action}/source/{_digest(network)}"
+                windows += [_Window(_times(rate, factor), key) for rate in rates.per_source]
         return windows
+
+
+@lru_cache(maxsize=256)
+def _times(rate: RateLimitItem, factor: int) -> RateLimitItem:
+    """Return a rate that allows `factor` times as many attempts in windows of the same length."""
+    return type(rate)(rate.amount * factor, rate.multiples, rate.namespace)
 
 
 class _Window(NamedTuple):

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from limits import RateLimitItem
-from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 
 from keyturn.adapters.limits.process_windows import ProcessWindows
+from keyturn.adapters.limits.windows import Windows
 
 NOTICEABLE: Final = 10
 """A window is written once a tenth of it is used: who comes now and then costs the store nothing,
@@ -45,7 +45,7 @@ class WriteBehindLimiter(FixedWindowRateLimiter):
     nobody else comes in, so that one process never admits more than the rates allow.
     """
 
-    def __init__(self, store: Storage) -> None:
+    def __init__(self, store: Windows) -> None:
         """Begin with what `store` holds, looked up window by window as they are asked for."""
         self._own = ProcessWindows()
         super().__init__(self._own)
@@ -114,7 +114,7 @@ class WriteBehindLimiter(FixedWindowRateLimiter):
         if not unwritten:
             return
         # Where it is new to the store, it ends there as it does here.
-        count = await self._store.incr(key, left, unwritten)  # type: ignore[arg-type]  # ours take fractions
+        count = await self._store.incr(key, left, unwritten)
         told.count += unwritten
         # Behind the others: where there was no time for all of them, they are next.
         self._told[key] = self._told.pop(key)

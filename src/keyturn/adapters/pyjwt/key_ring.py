@@ -32,6 +32,21 @@ SMALLEST_RSA_EXPONENT = 65537
 
 _FEWEST_DISTINCT = 10
 
+_SMALL_ORDER_ED25519 = frozenset(
+    bytes.fromhex(encoding)
+    for encoding in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
+"""Every encoding of a point of Ed25519 whose order is 8 or less, without the sign bit, as libsodium
+lists them. With such a key one signature verifies for many messages, whoever made it."""
+
 
 class SigningAlgorithm(StrEnum):
     """The algorithms that a key may be bound to (RFC 7518 §3.1, RFC 8037 §3.1)."""
@@ -162,6 +177,13 @@ class VerificationKey:
                 return "the RSA key is shorter than 2048 bits (RFC 7518 §3.3)"
             if self._public.public_numbers().e < SMALLEST_RSA_EXPONENT:
                 return "the RSA key's public exponent is below 65537 (FIPS 186-5 §5.1)"
+            if self._public.public_numbers().n % 2 == 0:
+                return "the RSA key's modulus is even, so that anybody can factor it"
+        if isinstance(self._public, Ed25519PublicKey):
+            encoded = bytearray(self._public.public_bytes_raw())
+            encoded[-1] &= 0x7F
+            if bytes(encoded) in _SMALL_ORDER_ED25519:
+                return "the Ed25519 key is a point of small order (RFC 8725 §3.4)"
         return None
 
     def _members(self, key: "PrivateKey | VerifyingMaterial") -> dict[str, str]:

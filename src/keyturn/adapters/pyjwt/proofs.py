@@ -21,7 +21,7 @@ from keyturn.adapters.pyjwt.signed_claims import Claims, expect, moment, text
 from keyturn.domain.errors import InvalidProof, ProofNonceRequired, ProofsBusy
 from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
-from keyturn.ports.proofs import Proof, ProofChecker
+from keyturn.ports.proofs import CheckedProof, Proof, ProofChecker
 
 PROOF_TYP = "dpop+jwt"
 """The header `typ` of a proof (RFC 9449 §4.2)."""
@@ -80,19 +80,34 @@ class PyJwtProofChecker(ProofChecker):
         self._seen: set[bytes] = set()
         self._forget_at: list[tuple[datetime, bytes]] = []
 
-    def check(self, proof: Proof, now: datetime, access_token: Secret | None = None) -> str:
+    def check(
+        self, proof: Proof, now: datetime, access_token: Secret | None = None
+    ) -> CheckedProof:
         try:
-            return self._thumbprint(proof, now, access_token)
+            return self._checked(proof, now, access_token)
         except RejectedToken:
             pass
         # Raised out here, the error has no context that could hold a part of the proof.
         raise InvalidProof
 
+    def use(self, checked: CheckedProof, now: datetime) -> None:
+        # Nothing is awaited between the look and the note: of two requests one is first.
+        while self._forget_at and self._forget_at[0][0] <= now:
+            self._seen.discard(heappop(self._forget_at)[1])
+        # One that has expired would be forgotten at once, and could be used again.
+        if checked.digest in self._seen or checked.expires_at <= now:
+            raise InvalidProof
+        # To forget one that is fresh would let it in again.
+        if len(self._seen) >= self._max_remembered:
+            raise ProofsBusy
+        self._seen.add(checked.digest)
+        heappush(self._forget_at, (checked.expires_at, checked.digest))
+
     async def nonce(self, now: datetime) -> str:
         payload = json.dumps({"iat": int(now.timestamp())}, separators=(",", ":"))
         return await sign(payload.encode(), NONCE_TYP, self._keys.signer)
 
-    def _thumbprint(self, proof: Proof, now: datetime, access_token: Secret | None) -> str:
+    def _checked(self, proof: Proof, now: datetime, access_token: Secret | None) -> CheckedProof:
         key, claims = _signed(proof.text.reveal())
         issued_at = _require_made_for(claims, proof, now, access_token)
         jti = text(claims, "jti")
@@ -100,9 +115,10 @@ class PyJwtProofChecker(ProofChecker):
             raise RejectedToken
         if self._asks_for_nonce and not self._is_fresh_nonce(claims, now):
             raise ProofNonceRequired
-        # Last of all: only a proof that is good counts as used.
-        self._remember(f"{key.kid} {jti}", issued_at + PROOF_LIFETIME, now)
-        return key.kid
+        digest = hashlib.sha256(f"{key.kid} {jti}".encode()).digest()
+        if digest in self._seen:
+            raise RejectedToken
+        return CheckedProof(key.kid, digest, issued_at + PROOF_LIFETIME)
 
     def _is_fresh_nonce(self, claims: Claims, now: datetime) -> bool:
         try:
@@ -113,18 +129,6 @@ class PyJwtProofChecker(ProofChecker):
         except RejectedToken:
             return False
         return now - NONCE_LIFETIME < issued_at <= now + MAX_CLOCK_SKEW
-
-    def _remember(self, name: str, until: datetime, now: datetime) -> None:
-        while self._forget_at and self._forget_at[0][0] <= now:
-            self._seen.discard(heappop(self._forget_at)[1])
-        digest = hashlib.sha256(name.encode()).digest()
-        if digest in self._seen:
-            raise RejectedToken
-        # To forget one that is fresh would let it in again.
-        if len(self._seen) >= self._max_remembered:
-            raise ProofsBusy
-        self._seen.add(digest)
-        heappush(self._forget_at, (until, digest))
 
 
 def _signed(presented: str) -> tuple[VerificationKey, Claims]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Connection,
     Dialect,
     Executable,
@@ -138,7 +139,9 @@ _NOTE_FAILED_LOGIN = (
     .returning(users.c.failed_logins)
 )
 _NOTE_FAILED_LOGIN_BEYOND = (
-    update(users).where(users.c.id == bindparam("user_id")).values(version=users.c.version + 1)
+    update(users)
+    .where(users.c.id == bindparam("user_id"), bindparam("is_beyond", type_=Boolean))
+    .values(version=users.c.version + 1)
 )
 _ERASE = delete(users).where(
     users.c.id == bindparam("user_id"), users.c.version == bindparam("stored_version")
@@ -315,10 +318,15 @@ class SqlUserRepository(UserRepository):
             failed_logins = connection.execute(
                 _NOTE_FAILED_LOGIN, {"user_id": user_id, "failed_at": at, "at_most": at_most}
             ).scalar()
-            if failed_logins is None:
-                connection.execute(_NOTE_FAILED_LOGIN_BEYOND, {"user_id": user_id})
-            elif failed_logins == at_most:
+            # Two statements in every case: the number of round trips must not reveal whether
+            # there is an account, nor what became of its count.
+            if failed_logins == at_most:
                 insert_mail(connection, when_reached)
+            else:
+                is_beyond = failed_logins is None
+                connection.execute(
+                    _NOTE_FAILED_LOGIN_BEYOND, {"user_id": user_id, "is_beyond": is_beyond}
+                )
 
         self._staging.writes.append(StagedWrite(apply, is_single_statement=False))
 

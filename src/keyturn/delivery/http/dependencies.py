@@ -27,6 +27,7 @@ from keyturn.domain.events import Origin
 from keyturn.domain.principal import Principal
 from keyturn.domain.resource import AccessRule
 from keyturn.domain.user import USER_ROLE, User
+from keyturn.ports.proofs import CheckedProof
 
 _MAX_USER_AGENT = 512
 
@@ -52,22 +53,27 @@ def options_of(request: Request) -> HttpOptions:
 def url_for_clients(scope: Scope) -> str:
     """Return where clients find what a request asks for, without the query.
 
-    In the service itself the issuer says so, whatever `Host` header comes along. An app of your
-    own is believed to be where its server and trusted proxies say that it is.
+    The `Host` header plays no part: whoever copied a proof that was made for another host could
+    send that name along. In the service itself the issuer's URL is the base. An app that the
+    service is mounted in is at the issuer's scheme and host. Of any other app nothing is known;
+    the empty URL matches no proof.
     """
-    options: HttpOptions | None = getattr(scope["app"].state, "keyturn_http", None)
-    if options is None:
-        return str(Request(scope).url.replace(query=""))
+    state = scope["app"].state
     path: str = scope["path"]
-    return options.url(quote(path.removeprefix(scope.get("root_path", ""))))
+    options: HttpOptions | None = getattr(state, "keyturn_http", None)
+    if options is not None:
+        return options.url(quote(path.removeprefix(scope.get("root_path", ""))))
+    origin: str | None = getattr(state, "keyturn_origin", None)
+    return "" if origin is None else origin + quote(path)
 
 
-def key_thumbprint_of(request: Request) -> str | None:
+def checked_proof_of(request: Request) -> CheckedProof | None:
     """Return the key that the client proves to hold, to bind tokens to it; None for no proof.
+
+    The use-case that verifies the credentials uses the proof up.
 
     Raises:
         InvalidProof: the proof is not good, or lacks a nonce that is asked for.
-        ProofsBusy: more proofs than can be remembered arrive at once.
     """
     proof = presented_proof(request.scope, url_for_clients)
     return None if proof is None else services_of(request).check_proof.execute(proof)

@@ -80,6 +80,48 @@ class BodyTooLarge(KeyturnError):
     message = "The body is too large."
 
 
+class MalformedRequest(KeyturnError):
+    """The bytes are not a request of HTTP/1.1 or HTTP/1.0."""
+
+    code = "malformed_request"
+    message = "This is not a well-formed HTTP request."
+
+
+class InvalidHost(KeyturnError):
+    """`Host` is missing, repeated or not a host (RFC 9112 §3.2)."""
+
+    code = "invalid_host"
+    message = "The request needs one Host header that names a host."
+
+
+class RequestTimedOut(KeyturnError):
+    """The request did not arrive in time."""
+
+    code = "request_timeout"
+    message = "The request did not arrive in time."
+
+
+class UrlTooLong(KeyturnError):
+    """The URL is longer than the service reads."""
+
+    code = "url_too_long"
+    message = "The URL is too long."
+
+
+class HeadersTooLarge(KeyturnError):
+    """The headers, or the framing of the body, are larger than the service reads."""
+
+    code = "headers_too_large"
+    message = "The headers of the request are too large."
+
+
+class TooManyConnections(Unavailable):
+    """The worker serves as many connections as it may."""
+
+    code = "too_many_connections"
+    message = "Too many connections at once; try again in a moment."
+
+
 class ValidationFailed(KeyturnError):
     """The request has not the shape that the route asks for."""
 
@@ -121,6 +163,13 @@ class CsrfRejected(KeyturnError):
         "A request with the refresh cookie needs the header X-Requested-With and must come from "
         "this site or an allowed origin."
     )
+
+
+class AmbiguousRefreshCookie(KeyturnError):
+    """The request has several refresh cookies, one of which another site may have planted."""
+
+    code = "ambiguous_refresh_cookie"
+    message = "The request has several refresh cookies. Log in again, or log out: both clear them."
 
 
 class NotReady(KeyturnError):
@@ -293,12 +342,19 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     MalformedJson: HttpError(400, "Malformed JSON"),
     UnsupportedMediaType: HttpError(415, "Unsupported media type"),
     BodyTooLarge: HttpError(413, "Body too large", oauth=OAuthAnswer(413, "invalid_request")),
+    MalformedRequest: HttpError(400, "Malformed request"),
+    InvalidHost: HttpError(400, "Invalid Host header"),
+    RequestTimedOut: HttpError(408, "Request timeout"),
+    UrlTooLong: HttpError(414, "URL too long"),
+    HeadersTooLarge: HttpError(431, "Headers too large"),
+    TooManyConnections: _TRY_AGAIN,
     ValidationFailed: HttpError(422, "Invalid request"),
     RouteNotFound: HttpError(404, "Not found", oauth=OAuthAnswer(404, "invalid_request")),
     MethodNotAllowed: HttpError(
         405, "Method not allowed", oauth=OAuthAnswer(405, "invalid_request")
     ),
     PreconditionFailed: HttpError(412, "Precondition failed"),
+    AmbiguousRefreshCookie: HttpError(400, "Several refresh cookies"),
     CsrfRejected: HttpError(403, "Possible cross-site request"),
     InvalidTokenRequest: HttpError(400, "Invalid request"),
     UnsupportedGrantType: HttpError(

@@ -40,6 +40,7 @@ def mount_app(host: FastAPI, service: FastAPI, path: str, *, guards_host: bool) 
     _open_and_close_with(host, service)
     if guards_host:
         host.state.keyturn = service.state.keyturn
+        host.state.keyturn_origin = options.origin
         handle_keyturn_errors(host)
         _describe_tokens_from(host, options.issuer_path)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Depends, Request, Response
 
 from keyturn.delivery.http.dependencies import (
-    key_thumbprint_of,
+    checked_proof_of,
     options_of,
     origin_of,
     services_of,
@@ -250,7 +250,7 @@ async def _log_in(request: Request, parameters: Mapping[str, str], client: Clien
             origin=origin,
             client_id=client.id,
             scope=_scope(parameters),
-            key_thumbprint=key_thumbprint_of(request),
+            proof=checked_proof_of(request),
             resource=parameters.get("resource"),
         )
     )
@@ -263,7 +263,7 @@ async def _refresh(request: Request, parameters: Mapping[str, str], client: Clie
             origin=origin_of(request),
             client_id=client.id,
             scope=_scope(parameters),
-            key_thumbprint=key_thumbprint_of(request),
+            proof=checked_proof_of(request),
             resource=parameters.get("resource"),
         )
     )

@@ -78,6 +78,12 @@ class HttpOptions:
         """The path of the issuer's URL, empty where it has none."""
         return urlsplit(self.issuer).path.rstrip("/")
 
+    @property
+    def origin(self) -> str:
+        """The scheme and host of the issuer's URL, with its port where one is named."""
+        parts = urlsplit(self.issuer)
+        return f"{parts.scheme}://{parts.netloc}"
+
     def url(self, path: str) -> str:
         """Return where clients find what is at `path` here."""
         return self.issuer.rstrip("/") + path
