@@ -16,6 +16,7 @@ from keyturn.domain.events import Origin
 from keyturn.domain.mail import MailKind
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import UserStatus
+from keyturn.testing.builders import make_principal
 from keyturn.testing.doubles import OpaqueTokenCodec, PlainPasswordHasher
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.change_password import ChangePasswordCommand
@@ -127,7 +128,7 @@ async def log_out(keyturn: InMemoryKeyturn, pair: TokenPair) -> None:
 
 async def log_out_everywhere(keyturn: InMemoryKeyturn, pair: TokenPair) -> None:
     await keyturn.revoke_all_families.execute(
-        RevokeAllFamiliesCommand(pair.user_id, actor=pair.user_id, session_id=pair.session_id)
+        RevokeAllFamiliesCommand(pair.user_id, actor=make_principal(pair.user_id, pair.session_id))
     )
 
 

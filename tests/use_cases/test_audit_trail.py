@@ -88,10 +88,10 @@ async def test_a_plain_rotation_is_not_noted_and_a_replay_and_a_reuse_are(
 
 
 async def test_every_change_is_noted_with_its_actor_and_subject(keyturn: InMemoryKeyturn) -> None:
-    await keyturn.register("root@example.com")
+    await keyturn.register("root@example.com", verified=True)
     root_tokens = await keyturn.login("root@example.com")
     await keyturn.assign_roles.execute(
-        AssignRolesCommand(root_tokens.user_id, frozenset({"admin"}), actor=None)
+        AssignRolesCommand(root_tokens.user_id, frozenset({"admin", "user"}), actor=None)
     )
     root_tokens = (await keyturn.refresh(root_tokens.refresh_token)).tokens
     root = keyturn.authenticate_access.execute(root_tokens.access_token)

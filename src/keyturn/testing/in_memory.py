@@ -321,9 +321,13 @@ class InMemoryKeyturn:
         self.erase_due_users = EraseDueUsers(*change)
         self.export_account = ExportAccount(self.unit_of_work, self.clock, self.ids, throttle)
 
-    async def register(self, email: str = ADA, password: Secret = PASSWORD) -> User:
-        """Register a user."""
-        return await self.register_user.execute(RegisterUserCommand(email, password))
+    async def register(
+        self, email: str = ADA, password: Secret = PASSWORD, *, verified: bool = False
+    ) -> User:
+        """Register a user, whose address counts as verified if you say so."""
+        return await self.register_user.execute(
+            RegisterUserCommand(email, password, email_is_verified=verified)
+        )
 
     async def login(
         self,

@@ -6,6 +6,7 @@ from keyturn.domain.errors import Contention, StaleUser, UserNotFound
 from keyturn.domain.events import AuditEvent, AuditEventType
 from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.domain.secret import Secret
+from keyturn.domain.source import UNKNOWN_SOURCE
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, User
 from keyturn.ports.passwords import PasswordHasher
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
@@ -53,7 +54,7 @@ class TakeOverAccount:
             Unavailable: the hasher is busy, or the store does not answer.
         """
         password = await self._rules.accept(command.password, email=command.email)
-        password_hash = await self._hasher.hash(password)
+        password_hash = await self._hasher.hash(password, source=UNKNOWN_SOURCE)
         for _ in range(MAX_ATTEMPTS):
             async with self._unit_of_work() as uow:
                 user = await uow.users.get_by_email(command.email)
