@@ -15,9 +15,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the columns: every role begins at version 1, and its holders alone grant it."""
-    op.add_column(
-        "roles", sa.Column("assignable_by", sa.JSON(), nullable=False, server_default="[]")
-    )
+    op.add_column("roles", sa.Column("assignable_by", sa.JSON()))
     op.add_column("roles", sa.Column("version", sa.Integer(), nullable=False, server_default="1"))
 
 

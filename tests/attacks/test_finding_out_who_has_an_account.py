@@ -126,7 +126,7 @@ def origin() -> Origin:
 
 async def stored(keyturn: InMemoryKeyturn, email: str, *, is_verified: bool = True) -> User:
     return await keyturn.register_user.execute(
-        RegisterUserCommand(email, PASSWORD, email_is_verified=is_verified)
+        RegisterUserCommand(email, PASSWORD, email_is_verified=is_verified, origin=origin())
     )
 
 

@@ -65,7 +65,9 @@ def keyturn() -> InMemoryKeyturn:
 async def root(keyturn: InMemoryKeyturn) -> None:
     """An administrator is registered."""
     await keyturn.register_user.execute(
-        RegisterUserCommand(ROOT, PASSWORD, roles=frozenset({"admin", "user"}))
+        RegisterUserCommand(
+            ROOT, PASSWORD, roles=frozenset({"admin", "user"}), email_is_verified=True
+        )
     )
 
 

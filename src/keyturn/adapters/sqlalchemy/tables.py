@@ -101,8 +101,8 @@ roles = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("permissions", JSON, nullable=False),
-    # The names of roles whose holders may grant this one.
-    Column("assignable_by", JSON, nullable=False, server_default="[]"),
+    # The names of roles whose holders may grant this one; NULL is none.
+    Column("assignable_by", JSON(none_as_null=True)),
     Column("version", Integer, nullable=False, server_default="1"),
 )
 

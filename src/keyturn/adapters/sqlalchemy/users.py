@@ -47,9 +47,9 @@ _ROLE_COLUMNS = (roles.c.name, roles.c.permissions, roles.c.assignable_by, roles
 # Few sets of roles are held by many users: each is read once.
 @lru_cache(maxsize=256)
 def _roles_in(text: str) -> frozenset[Role]:
-    rows: dict[str, tuple[list[str], list[str], int]] = json.loads(text)
+    rows: dict[str, tuple[list[str], list[str] | None, int]] = json.loads(text)
     return frozenset(
-        Role(name, frozenset(permissions), frozenset(assignable_by), version)
+        Role(name, frozenset(permissions), frozenset(assignable_by or ()), version)
         for name, (permissions, assignable_by, version) in rows.items()
     )
 
@@ -208,7 +208,10 @@ _GET_ROLES = _LIST_ROLES.where(roles.c.name.in_(bindparam("names", expanding=Tru
 _ADD_ROLE = text(
     "INSERT INTO roles (name, permissions, assignable_by, version)"
     " VALUES (:name, :permissions, :assignable_by, :version) ON CONFLICT (name) DO NOTHING"
-).bindparams(bindparam("permissions", type_=JSON), bindparam("assignable_by", type_=JSON))
+).bindparams(
+    bindparam("permissions", type_=JSON),
+    bindparam("assignable_by", type_=roles.c.assignable_by.type),
+)
 _SAVE_ROLE = update(roles).where(
     roles.c.name == bindparam("role_name"), roles.c.version == bindparam("stored_version")
 )
@@ -428,7 +431,7 @@ class SqlRoleRepository(RoleRepository):
         """Stage the next version of a role's definition."""
         values = {
             "permissions": sorted(role.permissions),
-            "assignable_by": sorted(role.assignable_by),
+            "assignable_by": sorted(role.assignable_by) or None,
             "version": role.version,
         }
         if role.version == 1:
@@ -463,7 +466,7 @@ class SqlRoleRepository(RoleRepository):
 
 def _to_role(row: SqlRow) -> Role:
     name, permissions, assignable_by, version = row
-    return Role(name, frozenset(permissions), frozenset(assignable_by), version)
+    return Role(name, frozenset(permissions), frozenset(assignable_by or ()), version)
 
 
 def _values(user: User) -> dict[str, object]:
