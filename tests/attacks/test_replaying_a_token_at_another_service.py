@@ -184,7 +184,7 @@ async def test_a_thief_of_an_old_token_for_the_issuer_is_asked_for_the_password(
 async def test_a_service_can_not_promote_another_account_with_an_administrators_token(
     client: httpx.AsyncClient, keyturn: InMemoryKeyturn, root: None
 ) -> None:
-    ada = await keyturn.register()
+    ada = await keyturn.register(verified=True)
     path = f"/v1/admin/users/{ada.id}/roles"
     for resource in (NOTES, None):
         token = await token_for(keyturn, resource)
