@@ -112,9 +112,11 @@ class UserRepository(Protocol):
     def erase(self, user: User) -> None:
         """Stage the end of a user, and of all that is the user's: roles, families, one-time tokens.
 
-        Of what is kept, personal data goes too: mails to or about the user, and of the audit
-        events the IP and user agent of those that the user caused, or that nobody known caused to
-        the user. The commit raises `StaleUser` unless the stored version is `user.version`.
+        Of what is kept, personal data goes too: mails to or about the user, and the whole origin
+        of the audit events about the user that the user or nobody known caused. An event that the
+        user caused to somebody else, or to no user, must keep its origin: nobody removes the traces
+        of what they did to others by asking for erasure. The commit raises `StaleUser` unless the
+        stored version is `user.version`.
         """
 
     @abstractmethod

@@ -1,5 +1,6 @@
 """The app on in-memory adapters, and clients that speak HTTP with it."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 
@@ -112,6 +113,13 @@ async def connect(
             return client
 
         yield connect
+
+
+def but_for_its_id(answer: httpx.Response) -> str:
+    """Return the body of a problem without the id of its request: what the caller learns."""
+    members = answer.json()
+    assert members.pop("request_id") == answer.headers["x-request-id"]
+    return json.dumps(members)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from tests.delivery.http.conftest import but_for_its_id
 
 from keyturn.domain.errors import HashingBusy, StoreUnavailable
 from keyturn.domain.secret import Secret
@@ -120,7 +121,6 @@ async def test_every_bad_login_is_answered_alike(
         await client.post(
             "/v1/auth/login",
             json={"email": email, "password": password},
-            headers={"X-Request-ID": "same"},
         )
         for email, password in (
             ("nobody@example.com", PASSWORD.reveal()),
@@ -129,7 +129,7 @@ async def test_every_bad_login_is_answered_alike(
         )
     ]
     assert {answer.status_code for answer in answers} == {401}
-    assert len({answer.content for answer in answers}) == 1
+    assert len({but_for_its_id(answer) for answer in answers}) == 1
     assert answers[0].json()["code"] == "invalid_credentials"
     assert answers[0].headers["www-authenticate"] == 'Bearer realm="keyturn"'
     assert answers[0].headers["cache-control"] == "no-store"

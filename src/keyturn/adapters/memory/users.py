@@ -86,9 +86,7 @@ class MemoryUserRepository(UserRepository):
                 if m.user_id != user.id and fold_address(m.address) != key
             }
             for event in list(store.audit_events.values()):
-                by_user = event.actor == user.id
-                by_nobody_known = event.actor is None and event.subject == user.id
-                if by_user or by_nobody_known:
+                if event.subject == user.id and event.actor in {None, user.id}:
                     store.audit_events[event.id] = replace(event, origin=Origin())
 
         self._staged.append(apply)

@@ -172,6 +172,7 @@ audit_events = Table(
     Column("ip", Text),
     Column("user_agent", Text),
     Column("request_id", Text),
+    Column("client_request_id", Text),
     Column("details", JSON, nullable=False),
     Index(None, "at"),
     Index(None, "type", "id"),

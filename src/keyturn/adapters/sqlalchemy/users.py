@@ -13,7 +13,6 @@ from sqlalchemy import (
     Executable,
     ScalarSelect,
     Text,
-    and_,
     bindparam,
     delete,
     insert,
@@ -156,12 +155,10 @@ _ERASE_MAILS = delete(mails).where(
 _ERASE_ORIGINS = (
     update(audit_events)
     .where(
-        or_(
-            audit_events.c.actor == bindparam("user_id"),
-            and_(audit_events.c.actor.is_(None), audit_events.c.subject == bindparam("user_id")),
-        )
+        audit_events.c.subject == bindparam("user_id"),
+        or_(audit_events.c.actor.is_(None), audit_events.c.actor == bindparam("user_id")),
     )
-    .values(ip=None, user_agent=None, request_id=None)
+    .values(ip=None, user_agent=None, request_id=None, client_request_id=None)
 )
 _TAKE_ROLES = delete(user_roles).where(
     user_roles.c.user_id == bindparam("owner_id"),

@@ -6,7 +6,6 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from keyturn.delivery.http import (
     docs,
@@ -26,6 +25,7 @@ from keyturn.delivery.http.error_answers import handle_all_errors
 from keyturn.delivery.http.middleware import (
     BodyLimitMiddleware,
     RequestMiddleware,
+    TrustedProxyMiddleware,
     UnexpectedErrorMiddleware,
 )
 from keyturn.delivery.http.observation import RequestObserver
@@ -142,6 +142,6 @@ def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> l
         )
         stack.insert(1, cors)
     if options.trusted_proxies:
-        proxies = Middleware(ProxyHeadersMiddleware, trusted_hosts=list(options.trusted_proxies))
+        proxies = Middleware(TrustedProxyMiddleware, trusted_hosts=list(options.trusted_proxies))
         stack.insert(0, proxies)
     return stack

@@ -50,6 +50,7 @@ EXAMPLE_EVENT: dict[str, JsonValue] = {
     "ip": "192.0.2.7",
     "user_agent": "Mozilla/5.0",
     "request_id": "5f0c6a1e9b7d4c2f8a3e1d0b6c9f2a47",
+    "client_request_id": None,
     "details": {"reason": "logout"},
 }
 
@@ -186,6 +187,9 @@ class AuditEventItem(BaseModel):
     ip: str | None
     user_agent: str | None
     request_id: str | None = Field(description="The X-Request-ID of the request's answer.")
+    client_request_id: str | None = Field(
+        description="The X-Request-ID that a trusted proxy sent; null for none."
+    )
     details: dict[str, str]
 
     @staticmethod
@@ -201,6 +205,7 @@ class AuditEventItem(BaseModel):
             ip=event.origin.ip,
             user_agent=event.origin.user_agent,
             request_id=event.origin.request_id,
+            client_request_id=event.origin.client_request_id,
             details=dict(event.details),
         )
 
