@@ -216,7 +216,9 @@ async def test_both_documents_say_where_tokens_come_from(tmp_path: Path) -> None
 
 async def test_clients_find_the_metadata_where_the_rfc_says(tmp_path: Path) -> None:
     host = notes()
-    settings = settings_in(tmp_path / "data", issuer="https://example.com/api/auth")
+    settings = settings_in(
+        tmp_path / "data", issuer="https://example.com/api/auth", accept_risks=["console-mail"]
+    )
     await mounted(host, settings)
     async with running(host) as [client]:
         told = (await client.get("/.well-known/oauth-authorization-server/api/auth")).json()

@@ -3,8 +3,7 @@
 import asyncio
 import stat
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_network
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
@@ -34,9 +33,6 @@ from keyturn.domain.policies import PasswordPolicy
 from keyturn.domain.resource import Resources
 from keyturn.domain.secret import Secret
 from keyturn.settings import DEVELOPMENT_ISSUER, ENV_FILE, Settings
-
-LONG_ACCESS = timedelta(hours=1)
-"""From here on, a stolen access token is worth having."""
 
 CHEAP_HASH, DEAR_HASH = 0.02, 1.0
 """Seconds of one password hash that say that its parameters don't suit the machine."""
@@ -69,25 +65,28 @@ def _settings(settings: Settings) -> Iterator[Finding]:
 def _doubts(settings: Settings) -> Iterator[str]:
     if settings.issuer == DEVELOPMENT_ISSUER and settings.database_url is not None:
         yield "KEYTURN_ISSUER is that of development: others can't find the service by it"
-    if not settings.secure_cookies:
-        yield "KEYTURN_SECURE_COOKIES is off: for plain-HTTP development only"
-    if settings.access_ttl > LONG_ACCESS:
-        yield "KEYTURN_ACCESS_TTL: a stolen access token works for as long"
     if settings.password_min_length < PasswordPolicy().min_length:
         yield "KEYTURN_PASSWORD_MIN_LENGTH: 15 where the password is the only factor"
-    if settings.issuer.startswith("https:") and settings.mail == "console":
-        yield "KEYTURN_MAIL is console: nobody gets a mail, and its links stand in the output"
     if settings.issuer.startswith("https:") and settings.throttle == "off":
         yield "KEYTURN_THROTTLE is off: only waits after wrong passwords slow down guessing"
     if settings.issuer.startswith("https:") and not settings.trusted_proxies:
         yield "KEYTURN_TRUSTED_PROXIES is empty: all that comes through a proxy is one source"
-    if settings.issuer.startswith("https:") and not settings.require_verified_email:
+    for risk, text in settings.risks().items():
+        accepted = risk in settings.accept_risks
+        yield f"{text} ({risk}: {'accepted' if accepted else 'stops the start'})"
+    for name in sorted(set(settings.accept_risks) - {*settings.risks()}):
+        yield f"KEYTURN_ACCEPT_RISKS: {name} is accepted and not taken; leave it out"
+    if settings.is_local:
+        return
+    if not settings.resolved_require_verified_email:
         yield (
             "KEYTURN_REQUIRE_VERIFIED_EMAIL is off: who registers an address and logs in learns "
             "whether it was free"
         )
-    if any(ip_network(address).prefixlen == 0 for address in settings.trusted_proxies):
-        yield "KEYTURN_TRUSTED_PROXIES holds every address: anybody may claim another's"
+    if settings.resolved_password_grant:
+        yield "KEYTURN_PASSWORD_GRANT is on: other programs ask people for their passwords"
+    if settings.docs:
+        yield "KEYTURN_DOCS is on: /docs and /openapi.json describe the service to everybody"
 
 
 def _files(settings: Settings) -> Iterator[Finding]:

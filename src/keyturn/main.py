@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_log = logging.getLogger("keyturn")
+
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the service as an ASGI app; `uvicorn --factory keyturn.main:create_app` runs it.
@@ -67,6 +70,7 @@ def _create_app(
     from keyturn.delivery.http.app import build_app
     from keyturn.delivery.http.observation import RequestObserver, log_request
 
+    settings.require_accepted_risks()
     container = build_container(settings)
     metrics = container.metrics()
     observers: list[RequestObserver] = [log_request]
@@ -77,6 +81,8 @@ def _create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
+            for risk in settings.risks():
+                _log.warning("the risk %s is accepted by KEYTURN_ACCEPT_RISKS", risk)
             # Before the first request, so that a good token is good at once. Where the store does
             # not answer, tokens are answered with a 503 until it does.
             recording = _recording(container)
@@ -219,7 +225,8 @@ class CommandLineOperations(Operations):
 
         with _refusing(), listen(host, port) as listener:
             address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            settings = _load_settings_for(address)
+            settings = _load_settings_for(address, host)
+            settings.require_accepted_risks()
             with loading():
                 asyncio.run(_prepare(settings, migrates=migrate))
             logs = logging_configuration(settings.log_format, settings.log_level)
@@ -229,10 +236,12 @@ class CommandLineOperations(Operations):
                 body_timeout=settings.body_timeout.total_seconds(),
                 keep_alive_timeout=settings.keep_alive_timeout.total_seconds(),
                 max_connections=settings.max_connections,
+                https=settings.issuer.startswith("https:"),
             )
             with _metrics_served(settings) as reports:
                 make_app = partial(create_worker_app, reports)
-                serve(make_app, listener, limits=limits, workers=workers, logs=logs)
+                notes = _notes(settings)
+                serve(make_app, listener, limits=limits, workers=workers, logs=logs, notes=notes)
 
     def migrate(self, revision: str) -> str:
         """Migrate, and return the revision that the database is at then."""
@@ -371,13 +380,28 @@ class CommandLineOperations(Operations):
             return "(not installed)"
 
 
-def _load_settings_for(address: str) -> Settings:
+def _load_settings_for(address: str, host: str) -> Settings:
+    # Through the environment, where every worker finds them.
+    os.environ["KEYTURN_BIND_HOST"] = host
     settings = load_settings()
     if "issuer" in settings.model_fields_set:
         return settings
-    # Through the environment, where every worker finds it.
     os.environ["KEYTURN_ISSUER"] = address
     return load_settings()
+
+
+def _notes(settings: Settings) -> list[str]:
+    """Return what is otherwise here than in production, for the first lines of `keyturn serve`."""
+    if not settings.is_local:
+        return []
+    notes = ["This is development: issuer and bind address are loopback."]
+    if not settings.resolved_require_verified_email:
+        notes.append("A login needs no verified address (KEYTURN_REQUIRE_VERIFIED_EMAIL).")
+    if settings.resolved_password_grant:
+        notes.append("/oauth/token takes passwords (KEYTURN_PASSWORD_GRANT).")
+    if settings.mail == "console":
+        notes.append("Mails are printed here (KEYTURN_MAIL).")
+    return notes
 
 
 async def _prepare(settings: Settings, *, migrates: bool) -> None:

@@ -2,6 +2,8 @@
 
 import re
 from datetime import timedelta
+from enum import StrEnum
+from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -10,6 +12,29 @@ from pydantic_settings import NoDecode
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 """Where what is not encrypted stays on the machine."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or an address is reached from this machine alone."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Risk(StrEnum):
+    """A choice that is fit for development, by the name under which a deployment accepts it."""
+
+    CONSOLE_MAIL = "console-mail"
+    PLAIN_LINKS = "plain-links"
+    PLAIN_SMTP = "plain-smtp"
+    PLAIN_ISSUER = "plain-issuer"
+    INSECURE_COOKIES = "insecure-cookies"
+    WIDE_PROXIES = "wide-proxies"
+    LONG_ACCESS_TTL = "long-access-ttl"
+    LONG_IDLE_TTL = "long-idle-ttl"
+    LONG_ABSOLUTE_TTL = "long-absolute-ttl"
+
 
 _LONGEST = timedelta(days=3650)
 _DURATION = re.compile(

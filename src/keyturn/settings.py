@@ -2,15 +2,18 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from io import StringIO
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -32,12 +35,21 @@ from keyturn.setting_types import (
     Duration,
     EncryptedUrl,
     Link,
+    Risk,
+    is_loopback,
 )
 
 PREFIX = "KEYTURN_"
 ENV_FILE = ".env"
 DEVELOPMENT_ISSUER = "http://127.0.0.1:8000"
 """Who issues the tokens of a service that nobody has configured."""
+
+LONGEST_ACCESS_TTL = timedelta(hours=1)
+LONGEST_IDLE_TTL = timedelta(days=30)
+LONGEST_ABSOLUTE_TTL = timedelta(days=180)
+
+_DERIVED = frozenset({"require_verified_email", "password_grant"})
+"""The settings that are derived where nothing sets them: `resolved_<name>`."""
 
 # Any other unknown name is taken for a misspelt setting.
 _FOREIGN_NAMES = re.compile(
@@ -64,14 +76,12 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """Every setting, with its default and its bounds.
 
-    Each is the environment variable `KEYTURN_<NAME>`, or a line of the file `.env` in the working
-    directory; the environment wins. `load_settings` reads them and speaks plainly when it can't.
+    Each is the environment variable `KEYTURN_<NAME>`. `load_settings` also reads the file `.env` in
+    the working directory, where the environment wins, and speaks plainly when it can't.
     """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
-        env_file=ENV_FILE,
-        env_file_encoding="utf-8",
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
@@ -206,8 +216,10 @@ class Settings(BaseSettings):
         description="the page where a new password is set, with {token} where the token goes; "
         "unset, one that the service has itself",
     )
-    require_verified_email: bool = Field(
-        default=False, description="whether only who has verified the address may log in"
+    require_verified_email: bool | None = Field(
+        default=None,
+        description="whether a login needs a verified address; unset, yes, unless issuer and bind "
+        "address are loopback",
     )
     email_verification_ttl: Duration = Field(
         default=timedelta(hours=24),
@@ -259,8 +271,22 @@ class Settings(BaseSettings):
         ge=timedelta(days=1),
         description="how long a user who asked to be deleted can take it back",
     )
-    password_grant: bool = Field(
-        default=True, description="whether /oauth/token takes grant_type=password"
+    password_grant: bool | None = Field(
+        default=None,
+        description="whether /oauth/token takes grant_type=password; unset, no, unless issuer and "
+        "bind address are loopback",
+    )
+    docs: bool = Field(default=True, description="whether /docs and /openapi.json are served")
+    bind_host: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the address that the server listens on, set by keyturn serve; unset, the "
+        "issuer alone says whether this is development",
+    )
+    accept_risks: CommaSeparated = Field(
+        default=(),
+        description="choices for development that may run in production: "
+        + ", ".join(risk.value for risk in Risk),
     )
     dpop: Literal["off", "on", "nonce"] = Field(
         default="off",
@@ -444,6 +470,14 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("accept_risks")
+    @classmethod
+    def _are_risks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = [risk.value for risk in Risk]
+        if not set(value) <= set(names):
+            raise ValueError(f"must be some of: {', '.join(names)}")
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -538,13 +572,109 @@ class Settings(BaseSettings):
 
     def login_policy(self) -> LoginPolicy:
         """Return who may log in, and how soon after a wrong password."""
-        return LoginPolicy(requires_verified_email=self.require_verified_email)
+        return LoginPolicy(requires_verified_email=self.resolved_require_verified_email)
 
     def one_time_token_policy(self) -> OneTimeTokenPolicy:
         """Return how long the links in mails are good."""
         return OneTimeTokenPolicy(
             verification_ttl=self.email_verification_ttl, reset_ttl=self.password_reset_ttl
         )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether issuer and bind address, as far as it is known, are loopback: development."""
+        hosts = [urlsplit(self.issuer).hostname or ""]
+        if self.bind_host is not None:
+            hosts.append(self.bind_host)
+        return all(map(is_loopback, hosts))
+
+    @property
+    def resolved_require_verified_email(self) -> bool:
+        """Whether a login needs a verified address."""
+        if self.require_verified_email is None:
+            return not self.is_local
+        return self.require_verified_email
+
+    @property
+    def resolved_password_grant(self) -> bool:
+        """Whether `/oauth/token` takes `grant_type=password`."""
+        return self.is_local if self.password_grant is None else self.password_grant
+
+    def risks(self) -> dict[Risk, str]:
+        """Return the choices that are fit for development only, each with what to do about it.
+
+        Returns:
+            For each one a line that names the setting and says what is wrong and what to do;
+            nothing where issuer and bind address are loopback.
+        """
+        if self.is_local:
+            return {}
+        return {risk: text for risk, is_taken, text in self._choices() if is_taken}
+
+    def require_accepted_risks(self) -> None:
+        """Return if each risk that the settings take is accepted by its name.
+
+        Raises:
+            SettingsError: one is not; the message has one line for each.
+        """
+        refused = [
+            f"{text}; KEYTURN_ACCEPT_RISKS={risk} accepts it"
+            for risk, text in self.risks().items()
+            if risk not in self.accept_risks
+        ]
+        if refused:
+            raise SettingsError("\n".join(refused))
+
+    def _choices(self) -> Iterable[tuple[Risk, bool, str]]:
+        links = (self.used_verify_email_url, self.used_reset_password_url)
+        wide = [proxy for proxy in self.trusted_proxies if _is_wide(proxy)]
+        yield (
+            Risk.PLAIN_ISSUER,
+            urlsplit(self.issuer).scheme == "http",
+            "KEYTURN_ISSUER: http sends passwords and tokens in the clear; use https",
+        )
+        yield (
+            Risk.INSECURE_COOKIES,
+            not self.secure_cookies,
+            "KEYTURN_SECURE_COOKIES: false lets cookies travel in the clear; leave it out",
+        )
+        yield (
+            Risk.CONSOLE_MAIL,
+            self.mail == "console",
+            "KEYTURN_MAIL: console prints mails with their links; set smtp",
+        )
+        yield (
+            Risk.PLAIN_SMTP,
+            self.mail == "smtp"
+            and self.smtp_tls == "none"
+            and not is_loopback(self.smtp_host or ""),
+            "KEYTURN_SMTP_TLS: none sends links in the clear; use starttls or tls",
+        )
+        yield (
+            Risk.PLAIN_LINKS,
+            any(urlsplit(link).scheme == "http" for link in links),
+            "KEYTURN_VERIFY_EMAIL_URL, KEYTURN_RESET_PASSWORD_URL: links are http; use https",
+        )
+        yield (
+            Risk.WIDE_PROXIES,
+            bool(wide),
+            f"KEYTURN_TRUSTED_PROXIES: {', '.join(wide)} is too wide; name your proxies",
+        )
+        for risk, name, ttl, longest in (
+            (Risk.LONG_ACCESS_TTL, "ACCESS_TTL", self.access_ttl, LONGEST_ACCESS_TTL),
+            (Risk.LONG_IDLE_TTL, "REFRESH_IDLE_TTL", self.refresh_idle_ttl, LONGEST_IDLE_TTL),
+            (
+                Risk.LONG_ABSOLUTE_TTL,
+                "REFRESH_ABSOLUTE_TTL",
+                self.refresh_absolute_ttl,
+                LONGEST_ABSOLUTE_TTL,
+            ),
+        ):
+            yield (
+                risk,
+                ttl > longest,
+                f"{PREFIX}{name}: {_shown_duration(ttl)} exceeds {_shown_duration(longest)}",
+            )
 
     def throttle_rates(self) -> dict[ThrottledAction, str]:
         """Return how often one source may try what, in the notation of the library limits."""
@@ -624,7 +754,7 @@ class SettingLine:
 
     name: str
     value: str
-    source: Literal["default", ".env", "environment"]
+    source: Literal["default", "derived", ".env", "environment"]
     description: str
 
 
@@ -632,13 +762,22 @@ def load_settings() -> Settings:
     """Return the settings of the environment and of `.env` in the working directory.
 
     Raises:
-        SettingsError: a name is unknown, a value is out of its bounds, or two contradict.
+        SettingsError: a name is unknown, a value is out of its bounds, two contradict, or `.env`
+            can't be trusted or read.
     """
-    unknown = sorted({*_ours(os.environ), *_ours(_read_env_file())} - _names())
+    in_file = _read_env_file()
+    environment = _ours(os.environ)
+    unknown = sorted({*environment, *_ours(in_file)} - _names())
     if unknown:
         raise SettingsError("; ".join(_unknown(name) for name in unknown))
+    # The environment wins.
+    from_file = {
+        name.upper().removeprefix(PREFIX).lower(): value
+        for name, value in in_file.items()
+        if name.upper() in _names() - environment
+    }
     try:
-        return Settings()
+        return Settings.model_validate(from_file)
     except ValidationError as error:
         raise SettingsError("; ".join(_problems(error))) from None
 
@@ -649,15 +788,18 @@ def describe_settings(settings: Settings) -> list[SettingLine]:
     lines = []
     for field, information in Settings.model_fields.items():
         name = f"{PREFIX}{field.upper()}"
-        source: Literal["default", ".env", "environment"] = "default"
+        value: object = getattr(settings, field)
+        source: Literal["default", "derived", ".env", "environment"] = "default"
         if name in environment:
             source = "environment"
         elif name in env_file:
             source = ".env"
+        elif value is None and field in _DERIVED:
+            source, value = "derived", getattr(settings, f"resolved_{field}")
         lines.append(
             SettingLine(
                 name,
-                _shown(field, getattr(settings, field)),
+                _shown(field, value),
                 source,
                 information.description or "",
             )
@@ -692,19 +834,49 @@ def _unknown(name: str) -> str:
     return f"{name}: there is no such setting" + (f"; is {close[0]} meant?" if close else "")
 
 
-def _read_env_file() -> list[str]:
-    path = Path(ENV_FILE)
-    if not path.is_file():
-        return []
+def _read_env_file() -> dict[str, str | None]:
+    """Return what `.env` sets; nothing where there is no such file.
+
+    Whoever can write the file decides where passwords and mails go. So the file must belong to the
+    user of this process or to root, and nobody else may write it. The file that is checked is the
+    one that is read.
+
+    Raises:
+        SettingsError: it can't be trusted, or can't be read. It is never left out silently.
+    """
+    if not os.path.lexists(ENV_FILE):
+        return {}
     try:
-        with path.open(encoding="utf-8") as stream:
-            bindings = list(parse_stream(stream))
+        # A named pipe must not keep the start waiting.
+        descriptor = os.open(ENV_FILE, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, encoding="utf-8") as stream:
+            _require_trusted(os.fstat(descriptor))
+            text = stream.read()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{ENV_FILE}: can't be read: {error}") from None
-    for binding in bindings:
+    for binding in parse_stream(StringIO(text)):
         if binding.error:
             raise SettingsError(f"{ENV_FILE}: line {binding.original.line} is not NAME=value")
-    return [binding.key for binding in bindings if binding.key is not None]
+    return dotenv_values(stream=StringIO(text))
+
+
+def _require_trusted(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise SettingsError(f"{ENV_FILE}: must be a regular file")
+    # Windows has neither users of this kind nor these modes.
+    if not hasattr(os, "geteuid"):
+        return
+    if status.st_uid not in {os.geteuid(), 0}:
+        raise SettingsError(
+            f"{ENV_FILE}: belongs to another user (uid {status.st_uid}); run chown, or remove it"
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise SettingsError(f"{ENV_FILE}: others may write it; run chmod go-w {ENV_FILE}")
+
+
+def _is_wide(proxy: str) -> bool:
+    network = ip_network(proxy)
+    return network.prefixlen < (8 if network.version == 4 else 16)
 
 
 def _shown(field: str, value: object) -> str:

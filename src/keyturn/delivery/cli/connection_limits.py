@@ -30,6 +30,7 @@ class ConnectionLimits:
         body_timeout: seconds from the end of the headers to the end of the body.
         keep_alive_timeout: seconds that a connection may be idle between two requests.
         max_connections: connections that one worker serves at the same time.
+        https: whether clients reach the service by https, for the headers of rejections.
     """
 
     max_header_bytes: int = 32768
@@ -37,6 +38,7 @@ class ConnectionLimits:
     body_timeout: float = 30.0
     keep_alive_timeout: float = 5.0
     max_connections: int = 1000
+    https: bool = False
 
 
 class ServerConfig(uvicorn.Config):

@@ -27,6 +27,7 @@ from keyturn.delivery.http.errors import (
     TooManyConnections,
     UrlTooLong,
 )
+from keyturn.delivery.http.middleware import answer_headers
 from keyturn.delivery.http.request_ids import request_id
 from keyturn.domain.errors import KeyturnError
 
@@ -278,8 +279,7 @@ class LimitedConnection(asyncio.Protocol):
             *self.server_state.default_headers,
             *response.raw_headers,
             (b"x-request-id", request_id(scope).encode("ascii")),
-            (b"x-content-type-options", b"nosniff"),
-            (b"cache-control", b"no-store"),
+            *answer_headers(https=self._limits.https),
             (b"connection", b"close"),
         ]
         status = HTTPStatus(response.status_code)

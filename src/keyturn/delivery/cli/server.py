@@ -4,7 +4,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import uvicorn
@@ -46,6 +46,7 @@ def serve(
     limits: ConnectionLimits,
     workers: int,
     logs: dict[str, object],
+    notes: Sequence[str] = (),
 ) -> None:
     """Answer until SIGTERM or SIGINT, then let what has begun come to its end.
 
@@ -55,10 +56,11 @@ def serve(
         limits: what every worker allows one connection, and how many it serves.
         workers: processes; a single one is this one.
         logs: how each of them logs, for `logging.config.dictConfig`.
+        notes: lines that are printed below the address of the service.
     """
     _allow_many_files()
     config = ServerConfig(make_app, limits=limits, workers=workers, logs=logs)
-    print(_welcome(listener), flush=True)
+    print("\n".join([_welcome(listener), *notes]), flush=True)
     with listener:
         if workers > 1:
             _serve_with_workers(config, listener)

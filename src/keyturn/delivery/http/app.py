@@ -27,6 +27,7 @@ from keyturn.delivery.http.middleware import (
     RequestMiddleware,
     TrustedProxyMiddleware,
     UnexpectedErrorMiddleware,
+    security_headers,
 )
 from keyturn.delivery.http.observation import RequestObserver
 from keyturn.delivery.http.openapi import DescribedApp
@@ -87,8 +88,8 @@ def build_app(
         routes_metadata.router,
         routes_revocations.router,
         routes_health.router,
-        docs.router,
         pages.router,
+        *([docs.router] if options.docs else []),
         *([] if published_keys is None else [routes_keys.router]),
     ]
     app = DescribedApp(
@@ -97,6 +98,7 @@ def build_app(
         description=_DESCRIPTION,
         openapi_tags=_TAGS,
         docs_url=None,
+        openapi_url="/openapi.json" if options.docs else None,
         redoc_url=None,
         # A redirect would send passwords to wherever the Host header says.
         redirect_slashes=False,
@@ -109,7 +111,7 @@ def build_app(
     )
     app.state.keyturn = services
     app.state.keyturn_http = options
-    app.describe_tokens_from(options.issuer_path)
+    app.describe_tokens_from(options.issuer_path if options.password_grant else None)
     handle_all_errors(app)
     app.state.keyturn_published_keys = published_keys
     routes_metadata.answer_where_clients_ask(app, options)
@@ -119,7 +121,11 @@ def build_app(
 def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> list[Middleware]:
     """Return what stands around every request, the outermost first."""
     stack = [
-        Middleware(RequestMiddleware, observers=observers),
+        Middleware(
+            RequestMiddleware,
+            observers=observers,
+            headers=security_headers(https=options.issuer.startswith("https:")),
+        ),
         Middleware(UnexpectedErrorMiddleware),
         Middleware(BodyLimitMiddleware, max_bytes=options.max_body_bytes),
         Middleware(ShortPathsMiddleware),

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from keyturn.delivery.http.middleware import answer_headers
+
 
 class MetricsPage(Protocol):
     """All figures as they are now."""
@@ -50,8 +52,7 @@ async def _answer(page: MetricsPage, method: str, send: Send) -> None:
     headers = [
         (b"content-type", (page.content_type if is_read else "text/plain").encode("ascii")),
         (b"content-length", str(len(body)).encode("ascii")),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
+        *answer_headers(https=False),
     ]
     if not is_read:
         headers.append((b"allow", b"GET, HEAD"))

@@ -15,8 +15,17 @@ from keyturn.delivery.http.request_ids import FROM_TRUSTED_PROXY, request_id
 
 _log = logging.getLogger("keyturn.http")
 
-_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
-_NOT_STORED = (b"cache-control", b"no-store")
+_STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000")
+_SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+_REPLACEABLE_HEADERS = (
+    (b"cache-control", b"no-store"),
+    # A page that shows something has a policy of its own.
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""What a response gets that does not have such a header by itself."""
 
 _READ_TO_THROW_AWAY = 16 * 1024 * 1024
 """Bytes of a refused body that the server reads on: to a client that is still sending, a closed
@@ -27,6 +36,20 @@ CLIENT_GONE = 499
 """Stands for the status where the client left before there was one, as nginx has it."""
 
 _STATUS = "keyturn.status"
+
+
+def security_headers(*, https: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers that every response has (OWASP ASVS 5.0 V3.4).
+
+    Args:
+        https: whether clients reach the service by https, so that browsers must never use http.
+    """
+    return (*_SECURITY_HEADERS, _STRICT_TRANSPORT) if https else _SECURITY_HEADERS
+
+
+def answer_headers(*, https: bool) -> tuple[tuple[bytes, bytes], ...]:
+    """Return all headers of a response that shows nothing and that no middleware handles."""
+    return (*security_headers(https=https), *_REPLACEABLE_HEADERS)
 
 
 class TrustedProxyMiddleware:
@@ -52,10 +75,16 @@ class RequestMiddleware:
     further one wraps `send` once more.
     """
 
-    def __init__(self, app: ASGIApp, observers: Sequence[RequestObserver] = ()) -> None:
-        """Tell `observers` of each request when it is over."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        observers: Sequence[RequestObserver] = (),
+        headers: Sequence[tuple[bytes, bytes]] = _SECURITY_HEADERS,
+    ) -> None:
+        """Tell `observers` of each request when it is over, and add `headers` to its response."""
         self._app = app
         self._observers = tuple(observers)
+        self._headers = tuple(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, with the headers added, and tell."""
@@ -68,13 +97,10 @@ class RequestMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 scope[_STATUS] = message["status"]
-                headers = [*message.get("headers", ()), id_header, _NO_SNIFFING]
-                for name, _ in headers:
-                    if name == b"cache-control":
-                        break
-                else:
-                    headers.append(_NOT_STORED)
-                message["headers"] = headers
+                own = message.get("headers", ())
+                names = {name for name, _ in own}
+                added = [each for each in _REPLACEABLE_HEADERS if each[0] not in names]
+                message["headers"] = [*own, id_header, *self._headers, *added]
             await send(message)
 
         try:

@@ -117,10 +117,15 @@ def oauth_errors(*errors: type[KeyturnError]) -> dict[int | str, dict[str, objec
 class DescribedApp(FastAPI):
     """A FastAPI app whose OpenAPI document also holds the models of its error answers."""
 
-    _tokens_from = ""
+    _tokens_from: str | None = ""
 
-    def describe_tokens_from(self, path: str) -> None:
-        """Say that tokens come from the service whose URL has this path."""
+    def describe_tokens_from(self, path: str | None) -> None:
+        """Say that tokens come from the service whose URL has this path.
+
+        Args:
+            path: None where the token endpoint takes no passwords, so that a person has to bring
+                a token.
+        """
         self._tokens_from = path
 
     def openapi(self) -> dict[str, object]:
@@ -134,11 +139,20 @@ class DescribedApp(FastAPI):
         return with_tokens_from(document, self._tokens_from)
 
 
-def with_tokens_from(document: dict[str, Any], path: str) -> dict[str, object]:
-    """Return an OpenAPI document whose access tokens come from the service below `path`."""
-    scheme = document.get("components", {}).get("securitySchemes", {}).get("AccessToken")
-    if scheme is not None:
-        scheme["flows"]["password"] |= dict.fromkeys(
+def with_tokens_from(document: dict[str, Any], path: str | None) -> dict[str, object]:
+    """Return an OpenAPI document whose access tokens come from the service below `path`.
+
+    Args:
+        document: is changed.
+        path: None where a person has to bring a token.
+    """
+    schemes = document.get("components", {}).get("securitySchemes", {})
+    if "AccessToken" not in schemes:
+        return document
+    if path is None:
+        schemes["AccessToken"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    else:
+        schemes["AccessToken"]["flows"]["password"] |= dict.fromkeys(
             ("tokenUrl", "refreshUrl"), f"{path}/oauth/token"
         )
     return document

@@ -25,7 +25,6 @@ _HEADERS = {
             "frame-ancestors 'none'",
         )
     ),
-    "Referrer-Policy": "no-referrer",
 }
 
 

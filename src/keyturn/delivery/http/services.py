@@ -59,6 +59,7 @@ class HttpOptions:
             site; for CORS and for requests with the refresh cookie.
         trusted_proxies: addresses or networks whose `X-Forwarded-For` and `-Proto` are believed.
         password_grant: whether `/oauth/token` takes `grant_type=password`.
+        docs: whether `/docs` and `/openapi.json` are served.
         public_clients: OAuth clients that need no secret.
         issuer: the URL under which clients reach the service, and its name in metadata.
         dpop: whether tokens can be bound to a client's key (RFC 9449).
@@ -69,6 +70,7 @@ class HttpOptions:
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     password_grant: bool = True
+    docs: bool = True
     public_clients: frozenset[str] = field(default=frozenset({DEFAULT_CLIENT_ID}))
     issuer: str = "http://127.0.0.1:8000"
     dpop: bool = False
