@@ -230,6 +230,12 @@ def _throttle(settings: Settings, windows: "Callable[[], Storage]") -> Throttle:
         action: replace(DEFAULT_RATES[action], per_source=Rates.parse(text).per_source)
         for action, text in settings.throttle_rates().items()
     }
+    rates |= {
+        action: replace(
+            DEFAULT_RATES[action], per_account=Rates.parse(per_account=text).per_account
+        )
+        for action, text in settings.throttle_account_rates().items()
+    }
     return LimitsThrottle(windows(), rates)
 
 
@@ -384,7 +390,9 @@ class Container(containers.DeclarativeContainer):
         metrics.provided.count_refresh,
     )
     revoke_family = providers.Singleton(RevokeFamily, unit_of_work.provider, codec, clock, ids)
-    revoke_all_families = providers.Singleton(RevokeAllFamilies, unit_of_work.provider, clock, ids)
+    revoke_all_families = providers.Singleton(
+        RevokeAllFamilies, unit_of_work.provider, clock, ids, throttle
+    )
     authenticate_access = providers.Singleton(
         AuthenticateAccess,
         codec,
@@ -400,7 +408,7 @@ class Container(containers.DeclarativeContainer):
         CheckProof, providers.Callable(_if_taken, settings, proofs), clock
     )
     load_user = providers.Singleton(LoadUser, unit_of_work.provider)
-    update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock, ids)
+    update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock, ids, throttle)
     change_password = providers.Singleton(
         ChangePassword,
         unit_of_work.provider,
@@ -409,9 +417,10 @@ class Container(containers.DeclarativeContainer):
         new_password_rules,
         clock,
         ids,
+        throttle,
     )
     list_sessions = providers.Singleton(ListSessions, unit_of_work.provider, clock)
-    end_session = providers.Singleton(EndSession, unit_of_work.provider, clock, ids)
+    end_session = providers.Singleton(EndSession, unit_of_work.provider, clock, ids, throttle)
 
     estimate_strength = providers.Singleton(
         EstimateStrength, strength_estimator, new_password_rules, password_policy, throttle
@@ -424,7 +433,16 @@ class Container(containers.DeclarativeContainer):
     request_email_change = providers.Singleton(
         RequestEmailChange, unit_of_work.provider, current_password, clock, ids, throttle
     )
-    confirm_email = providers.Singleton(ConfirmEmail, unit_of_work.provider, clock, ids, throttle)
+    confirm_email = providers.Singleton(
+        ConfirmEmail,
+        unit_of_work.provider,
+        hasher,
+        current_password,
+        new_password_rules,
+        clock,
+        ids,
+        throttle,
+    )
     request_password_reset = providers.Singleton(
         RequestPasswordReset, unit_of_work.provider, clock, ids, throttle
     )
@@ -455,6 +473,7 @@ class Container(containers.DeclarativeContainer):
         unit_of_work.provider,
         clock,
         ids,
+        throttle,
         settings.provided.deletion_grace,
     )
     erase_user = providers.Singleton(EraseUser, unit_of_work.provider, clock, ids)

@@ -16,6 +16,7 @@ class ThrottledAction(StrEnum):
     STRENGTH = "strength"
     EXPORT = "export"
     NOTICE = "notice"
+    CHANGE = "change"
 
 
 class Throttle(Protocol):

@@ -73,7 +73,7 @@ TABLE = [
     Row(
         "POST /v1/auth/email-verification/confirm",
         NOBODY_ASKED,
-        json={"token": "{verification_token}"},
+        json={"token": "{verification_token}", "password": PASSWORD.reveal()},
     ),
     Row("POST /v1/auth/password-strength", NOBODY_ASKED, json={"password": NEW_PASSWORD}),
     Row("POST /v1/auth/password-reset", NOBODY_ASKED, json={"email": ADA}),

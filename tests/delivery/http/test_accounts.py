@@ -25,6 +25,11 @@ def code(answer: httpx.Response) -> str:
     return problem["code"]
 
 
+def link(token: str) -> dict[str, str]:
+    """The body that hands in a link, with the password of the account."""
+    return {"token": token, "password": PASSWORD.reveal()}
+
+
 async def mailed_to(keyturn: InMemoryKeyturn) -> list[tuple[str, str]]:
     """Send what waits, and return what went to whom."""
     before = len(keyturn.sent_mails)
@@ -38,7 +43,7 @@ async def test_the_link_that_registering_sends_verifies_the_address(
     registered = await client.post("/v1/auth/register", json=LOGIN)
     assert registered.json()["email_verified"] is False
     token = (await keyturn.token_of_next_mail()).reveal()
-    confirmed = await client.post("/v1/auth/email-verification/confirm", json={"token": token})
+    confirmed = await client.post("/v1/auth/email-verification/confirm", json=link(token))
     assert (confirmed.status_code, confirmed.content) == (204, b"")
     tokens = (await client.post("/v1/auth/login", json=LOGIN)).json()
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
@@ -64,7 +69,7 @@ async def test_where_the_address_must_be_verified_nobody_logs_in_before(
     refused = await client.post("/v1/auth/login", json=LOGIN)
     assert (refused.status_code, code(refused)) == (401, "invalid_credentials")
     token = (await keyturn.token_of_next_mail()).reveal()
-    await client.post("/v1/auth/email-verification/confirm", json={"token": token})
+    await client.post("/v1/auth/email-verification/confirm", json=link(token))
     assert (await client.post("/v1/auth/login", json=LOGIN)).status_code == 200
 
 
@@ -130,7 +135,7 @@ async def try_reset(client: httpx.AsyncClient, token: str) -> httpx.Response:
 
 
 async def try_confirm(client: httpx.AsyncClient, token: str) -> httpx.Response:
-    return await client.post("/v1/auth/email-verification/confirm", json={"token": token})
+    return await client.post("/v1/auth/email-verification/confirm", json=link(token))
 
 
 async def test_a_link_is_good_once_and_for_what_it_was_sent_for_only(
@@ -217,7 +222,7 @@ async def test_the_owner_of_an_address_is_told_that_somebody_registers_with_it(
 ) -> None:
     await keyturn.register()
     token = (await keyturn.token_of_next_mail()).reveal()
-    await client.post("/v1/auth/email-verification/confirm", json={"token": token})
+    await client.post("/v1/auth/email-verification/confirm", json=link(token))
     await client.post("/v1/auth/register", json={**LOGIN, "password": "a passphrase of mine"})
     assert await mailed_to(keyturn) == [(MailKind.ALREADY_REGISTERED, ADA)]
 

@@ -74,6 +74,7 @@ DEFAULT_RATES: Final[Mapping[ThrottledAction, Rates]] = MappingProxyType(
         ThrottledAction.STRENGTH: Rates.parse("60/minute"),
         ThrottledAction.EXPORT: Rates.parse(per_account="5/hour"),
         ThrottledAction.NOTICE: Rates.parse(per_account="5/hour"),
+        ThrottledAction.CHANGE: Rates.parse(per_account="20/minute;100/hour"),
     }
 )
 
