@@ -374,3 +374,46 @@ async def test_a_store_that_does_not_answer_is_a_503_and_never_a_yes(
     answer = await client.post(path, json=body)
     assert (answer.status_code, code(answer)) == (503, "store_unavailable")
     assert answer.headers["retry-after"] == "1"
+
+
+CONFIRM = "/v1/auth/email-verification/confirm"
+
+
+async def test_the_first_proof_says_what_is_missing_or_wrong_and_the_link_stays_good(
+    client: httpx.AsyncClient, keyturn: InMemoryKeyturn
+) -> None:
+    await keyturn.register()
+    token = (await keyturn.token_of_next_mail()).reveal()
+    for body, problem, field in (
+        ({}, "password_required", "password"),
+        ({"password": None, "new_password": None}, "password_required", "password"),
+        ({"password": "not hers at all"}, "wrong_current_password", "password"),
+        ({"password": "x" * 1025}, "password_too_long", "password"),
+        ({"new_password": "short"}, "password_too_short", "new_password"),
+        ({**link(token), "new_password": NEW_PASSWORD}, "validation_failed", "new_password"),
+    ):
+        refused = await client.post(CONFIRM, json={"token": token, **body})
+        assert (refused.status_code, code(refused)) == (422, problem)
+        assert [error["field"] for error in refused.json()["errors"]] == [field]
+    done = await client.post(CONFIRM, json={"token": token, "new_password": NEW_PASSWORD})
+    assert done.status_code == 204
+    assert (await client.post("/v1/auth/login", json=NEW_LOGIN)).status_code == 200
+
+
+async def test_a_change_of_address_is_confirmed_with_an_access_token_that_may_write(
+    client: httpx.AsyncClient, keyturn: InMemoryKeyturn, enter: Enter
+) -> None:
+    await keyturn.register()
+    await mailed_to(keyturn)
+    reading = await enter("reader@example.com", "user", scope=frozenset({"profile:read"}))
+    writing = await keyturn.login()
+    headers = {"Authorization": f"Bearer {writing.access_token.reveal()}"}
+    body = {"current_password": PASSWORD.reveal(), "new_email": OTHER}
+    await client.post("/v1/users/me/email", json=body, headers=headers)
+    token = {"token": (await keyturn.token_of_next_mail()).reveal()}
+    refused = await client.post(CONFIRM, json=token)
+    assert (refused.status_code, code(refused)) == (422, "current_password_required")
+    limited = {"Authorization": f"Bearer {reading.access_token.reveal()}"}
+    refused = await client.post(CONFIRM, json=token, headers=limited)
+    assert (refused.status_code, code(refused)) == (403, "insufficient_scope")
+    assert (await client.post(CONFIRM, json=token, headers=headers)).status_code == 204

@@ -1,11 +1,13 @@
 """What people do by mail: show that an address is theirs, and set a password that they forgot."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
 
 from keyturn.delivery.http.dependencies import (
-    OptionalPrincipal,
     check_scope,
     origin_of,
+    principal_of,
     services_of,
 )
 from keyturn.delivery.http.error_answers import call_field
@@ -40,6 +42,7 @@ from keyturn.domain.errors import (
     WrongAudience,
     WrongCurrentPassword,
 )
+from keyturn.domain.principal import Principal
 from keyturn.use_cases.confirm_email import ConfirmEmailCommand
 from keyturn.use_cases.estimate_strength import EstimateStrengthCommand
 from keyturn.use_cases.request_email_verification import RequestEmailVerificationCommand
@@ -47,6 +50,14 @@ from keyturn.use_cases.request_password_reset import RequestPasswordResetCommand
 from keyturn.use_cases.reset_password import ResetPasswordCommand
 
 router = APIRouter(prefix="/v1/auth", tags=["Accounts"], generate_unique_id_function=operation_id)
+
+
+async def _presented_principal(request: Request) -> Principal | None:
+    return await principal_of(request)
+
+
+# OpenAPI is told by `OPTIONAL_TOKEN`: with `OptionalPrincipal` it would say it twice.
+_PresentedPrincipal = Annotated[Principal | None, Depends(_presented_principal)]
 
 _ASKED_FOR = problems(*BAD_JSON, InvalidEmail, TooManyAttempts, StoreUnavailable)
 
@@ -95,7 +106,7 @@ async def request_email_verification(body: AddressedRequest, request: Request) -
     ),
 )
 async def confirm_email(
-    body: EmailConfirmation, request: Request, principal: OptionalPrincipal
+    body: EmailConfirmation, request: Request, principal: _PresentedPrincipal
 ) -> None:
     """Hand in the token of the link, once: it verifies the address, or makes a new one one's own.
 
