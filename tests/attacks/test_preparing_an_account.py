@@ -258,6 +258,18 @@ async def test_of_many_who_confirm_at_once_one_succeeds(keyturn: InMemoryKeyturn
     assert sum(isinstance(result, InvalidOneTimeToken) for result in results) == 9
 
 
+async def test_a_link_is_used_once_by_many_who_know_the_password(
+    keyturn: InMemoryKeyturn,
+) -> None:
+    _, link, _ = await prepare(keyturn)
+    results = await asyncio.gather(
+        *(confirm(keyturn, link, PASSWORD) for _ in range(2)), return_exceptions=True
+    )
+    assert [type(result) for result in results if result is not None] == [InvalidOneTimeToken]
+    with pytest.raises(InvalidOneTimeToken):
+        await confirm(keyturn, link, PASSWORD)
+
+
 class Interrupted(PlainPasswordHasher):
     """Does something else once, while it hashes or verifies."""
 
