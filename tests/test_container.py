@@ -100,6 +100,8 @@ def test_what_nobody_chooses_is_what_core_adapters_and_delivery_have_as_default(
     assert container.http_options() == HttpOptions()
     for action, rates in container.settings().throttle_rates().items():
         assert Rates.parse(rates).per_source == DEFAULT_RATES[action].per_source
+    for action, rates in container.settings().throttle_account_rates().items():
+        assert Rates.parse(per_account=rates) == DEFAULT_RATES[action]
 
 
 def test_what_is_chosen_reaches_the_delivery(tmp_path: Path) -> None:

@@ -231,6 +231,12 @@ def _throttle(settings: Settings, windows: "Callable[[], Windows]") -> Throttle:
         action: replace(DEFAULT_RATES[action], per_source=Rates.parse(text).per_source)
         for action, text in settings.throttle_rates().items()
     }
+    rates |= {
+        action: replace(
+            DEFAULT_RATES[action], per_account=Rates.parse(per_account=text).per_account
+        )
+        for action, text in settings.throttle_account_rates().items()
+    }
     return LimitsThrottle(windows(), rates)
 
 
@@ -391,7 +397,9 @@ class Container(containers.DeclarativeContainer):
         metrics.provided.count_refresh,
     )
     revoke_family = providers.Singleton(RevokeFamily, unit_of_work.provider, codec, clock, ids)
-    revoke_all_families = providers.Singleton(RevokeAllFamilies, unit_of_work.provider, clock, ids)
+    revoke_all_families = providers.Singleton(
+        RevokeAllFamilies, unit_of_work.provider, clock, ids, throttle
+    )
     authenticate_access = providers.Singleton(
         AuthenticateAccess,
         codec,
@@ -404,7 +412,7 @@ class Container(containers.DeclarativeContainer):
         Reauthenticate, unit_of_work.provider, current_password, tokens, audiences, clock, ids
     )
     load_user = providers.Singleton(LoadUser, unit_of_work.provider)
-    update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock, ids)
+    update_profile = providers.Singleton(UpdateProfile, unit_of_work.provider, clock, ids, throttle)
     change_password = providers.Singleton(
         ChangePassword,
         unit_of_work.provider,
@@ -413,9 +421,10 @@ class Container(containers.DeclarativeContainer):
         new_password_rules,
         clock,
         ids,
+        throttle,
     )
     list_sessions = providers.Singleton(ListSessions, unit_of_work.provider, clock)
-    end_session = providers.Singleton(EndSession, unit_of_work.provider, clock, ids)
+    end_session = providers.Singleton(EndSession, unit_of_work.provider, clock, ids, throttle)
 
     estimate_strength = providers.Singleton(
         EstimateStrength, strength_estimator, new_password_rules, password_policy, throttle
@@ -428,7 +437,16 @@ class Container(containers.DeclarativeContainer):
     request_email_change = providers.Singleton(
         RequestEmailChange, unit_of_work.provider, current_password, clock, ids, throttle
     )
-    confirm_email = providers.Singleton(ConfirmEmail, unit_of_work.provider, clock, ids, throttle)
+    confirm_email = providers.Singleton(
+        ConfirmEmail,
+        unit_of_work.provider,
+        hasher,
+        current_password,
+        new_password_rules,
+        clock,
+        ids,
+        throttle,
+    )
     request_password_reset = providers.Singleton(
         RequestPasswordReset, unit_of_work.provider, clock, ids, throttle
     )
@@ -459,6 +477,7 @@ class Container(containers.DeclarativeContainer):
         unit_of_work.provider,
         clock,
         ids,
+        throttle,
         settings.provided.deletion_grace,
     )
     erase_user = providers.Singleton(EraseUser, unit_of_work.provider, clock, ids)

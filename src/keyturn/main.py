@@ -192,7 +192,8 @@ def build_container(settings: Settings) -> Container:
     if settings.throttle == "on":
         from keyturn.adapters.limits.throttle import Rates
 
-        for action, rates in settings.throttle_rates().items():
+        chosen = settings.throttle_rates() | settings.throttle_account_rates()
+        for action, rates in chosen.items():
             with _naming(f"KEYTURN_THROTTLE_{action.upper()}", ValueError):
                 Rates.parse(rates)
     with _naming("KEYTURN_BREACH_URL", ValueError):

@@ -256,6 +256,10 @@ class Settings(BaseSettings):
     throttle_strength: str = Field(
         default="60/minute", description="estimates of passwords of one address"
     )
+    throttle_change: str = Field(
+        default="20/minute;100/hour",
+        description="changes that one user makes to their own account and sessions, from wherever",
+    )
     breach_url: EncryptedUrl | None = Field(
         default=None,
         description="a service that knows breached passwords by ranges of their SHA-1, such as "
@@ -686,6 +690,10 @@ class Settings(BaseSettings):
             ThrottledAction.REFRESH: self.throttle_refresh,
             ThrottledAction.STRENGTH: self.throttle_strength,
         }
+
+    def throttle_account_rates(self) -> dict[ThrottledAction, str]:
+        """Return how often what may be tried for one account, in the same notation."""
+        return {ThrottledAction.CHANGE: self.throttle_change}
 
     @property
     def used_verify_email_url(self) -> str:

@@ -33,5 +33,5 @@ def test_the_session_on_the_page_says_what_it_is_said_to_say(
         )
     assert said.returncode == 0, said.stderr + said.stdout
     expected = re.findall(r"\S +# (.+)$", session, re.MULTILINE)
-    assert len(expected) == 22
+    assert len(expected) == 24
     assert said.stdout.splitlines() == expected

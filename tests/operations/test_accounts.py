@@ -68,6 +68,7 @@ def test_somebody_verifies_forgets_and_resets_and_old_sessions_die(
         assert service.call("POST", "/v1/auth/login", body=PERSON).status_code == 401
         eventually(lambda: len(mail_sink.about("Confirm your e-mail address")) == 2)
         verification = {"token": token_in(mail_sink.mails[1], "/account/verify-email")}
+        verification["password"] = PERSON["password"]
         confirm = "/v1/auth/email-verification/confirm"
         assert service.call("POST", confirm, body=verification).status_code == 204
         assert service.call("POST", confirm, body=verification).status_code == 422
@@ -93,7 +94,7 @@ def test_somebody_verifies_forgets_and_resets_and_old_sessions_die(
         assert {mail["To"] for mail in mail_sink.mails} == {PERSON["email"]}
     # Whatever is in a mail is in no log.
     log = (tmp_path / "stderr.txt").read_text()
-    for secret in (reset, verification["token"], NEW_PASSWORD):
+    for secret in (reset, verification["token"], PERSON["password"], NEW_PASSWORD):
         assert secret not in log
 
 

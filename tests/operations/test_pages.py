@@ -164,6 +164,17 @@ def test_an_address_is_verified_and_a_password_reset_by_following_the_links(
 
         browser.open(link)
         press_when_shown(browser, eventually)
+        eventually(lambda: browser.run("document.getElementById('proof').hidden") is False)
+        type_when_shown(browser, eventually, "not the password of it")
+        press_when_shown(browser, eventually)
+        eventually(lambda: "password is wrong" in str(browser.run(RESULT)))
+        browser.run("document.querySelector('[value=new_password]').click()")
+        type_when_shown(browser, eventually, "too short")
+        press_when_shown(browser, eventually)
+        eventually(lambda: "at least 15 characters" in str(browser.run(RESULT)))
+        browser.run("document.querySelector('[value=password]').click()")
+        type_when_shown(browser, eventually, PERSON["password"])
+        press_when_shown(browser, eventually)
         eventually(lambda: "is confirmed" in str(browser.run(RESULT)))
         assert browser.run("document.querySelector('form').hidden") is True
         # The token is neither in the address bar nor in the history any more.

@@ -37,7 +37,7 @@ NEW_PASSWORD = Secret("a wholly different passphrase")
 
 
 async def confirm(keyturn: InMemoryKeyturn, token: Secret) -> None:
-    await keyturn.confirm_email.execute(ConfirmEmailCommand(token))
+    await keyturn.confirm_email.execute(ConfirmEmailCommand(token, PASSWORD))
 
 
 async def ask_for_change(

@@ -146,7 +146,8 @@ async def test_a_mail_to_the_owner_names_nobody_who_used_the_address(
     keyturn: InMemoryKeyturn,
 ) -> None:
     await keyturn.register()
-    await keyturn.confirm_email.execute(ConfirmEmailCommand(await keyturn.token_of_next_mail()))
+    token = await keyturn.token_of_next_mail()
+    await keyturn.confirm_email.execute(ConfirmEmailCommand(token, PASSWORD))
     await keyturn.register_user.execute(
         RegisterUserCommand(ADA, PASSWORD, "Click https://evil.example", hides_taken_address=True)
     )

@@ -26,6 +26,8 @@ KeyturnError
 │   ├── PasswordNotText          password_not_text
 │   ├── PasswordHashUnknown      password_hash_unknown
 │   ├── WrongCurrentPassword     wrong_current_password
+│   ├── PasswordRequired         password_required
+│   ├── CurrentPasswordRequired  current_password_required
 │   ├── InvalidOneTimeToken      invalid_one_time_token
 │   ├── InvalidRole              invalid_role
 │   ├── InvalidScope             invalid_scope
@@ -278,6 +280,22 @@ class WrongCurrentPassword(InvalidInput):
     code = "wrong_current_password"
     message = "The current password is wrong."
     field = "current_password"
+
+
+class PasswordRequired(InvalidInput):
+    """The first proof of an address needs the account's password, or sets a new one."""
+
+    code = "password_required"
+    message = "Give the password that you chose for the account, or set a new one."
+    field = "password"
+
+
+class CurrentPasswordRequired(InvalidInput):
+    """A change of address needs the account's password, or an access token of the account."""
+
+    code = "current_password_required"
+    message = "Give the password of the account whose address you change."
+    field = "password"
 
 
 class InvalidOneTimeToken(InvalidInput):

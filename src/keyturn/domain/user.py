@@ -218,9 +218,11 @@ class User:
         """Return the next version with a password set by mail.
 
         Wrong passwords are forgotten, and who reads the mail has shown that the address is theirs.
+        Where nobody had shown it before, the display name goes too: a stranger may have chosen it.
         """
         return replace(
             self.with_password(password_hash, at),
+            display_name=self.display_name if self.email_verified_at else None,
             failed_logins=0,
             last_failed_login_at=None,
             email_verified_at=self.email_verified_at or at,

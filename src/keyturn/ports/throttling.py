@@ -19,6 +19,7 @@ class ThrottledAction(StrEnum):
     EXPORT = "export"
     NOTICE = "notice"
     REFUSAL = "refusal"
+    CHANGE = "change"
 
 
 class Throttle(Protocol):

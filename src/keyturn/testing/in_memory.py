@@ -227,8 +227,8 @@ class InMemoryKeyturn:
         )
         self.revoke_family = RevokeFamily(self.unit_of_work, self.codec, self.clock, self.ids)
         change = (self.unit_of_work, self.clock, self.ids)
-        self.revoke_all_families = RevokeAllFamilies(*change)
-        self.end_session = EndSession(*change)
+        self.revoke_all_families = RevokeAllFamilies(*change, throttle)
+        self.end_session = EndSession(*change, throttle)
         self.change_user = ChangeUser(*change)
         self.assign_roles = AssignRoles(*change)
         self.take_over_account = TakeOverAccount(
@@ -272,7 +272,7 @@ class InMemoryKeyturn:
         )
         self.list_sessions = ListSessions(self.unit_of_work, self.clock)
         self.load_user = LoadUser(self.unit_of_work)
-        self.update_profile = UpdateProfile(self.unit_of_work, self.clock, self.ids)
+        self.update_profile = UpdateProfile(*change, throttle)
         self.change_password = ChangePassword(
             self.unit_of_work,
             self.hasher,
@@ -280,6 +280,7 @@ class InMemoryKeyturn:
             rules,
             self.clock,
             self.ids,
+            throttle,
         )
 
         self.estimate_strength = EstimateStrength(
@@ -306,7 +307,9 @@ class InMemoryKeyturn:
         ask = (self.unit_of_work, self.clock, self.ids, throttle)
         self.request_password_reset = RequestPasswordReset(*ask)
         self.request_email_verification = RequestEmailVerification(*ask)
-        self.confirm_email = ConfirmEmail(*ask)
+        self.confirm_email = ConfirmEmail(
+            self.unit_of_work, self.hasher, current_password, rules, self.clock, self.ids, throttle
+        )
         self.request_email_change = RequestEmailChange(
             self.unit_of_work, current_password, self.clock, self.ids, throttle
         )
@@ -318,7 +321,7 @@ class InMemoryKeyturn:
             self.ids,
             throttle,
         )
-        self.delete_account = DeleteAccount(*change, timedelta(days=14))
+        self.delete_account = DeleteAccount(*change, throttle, timedelta(days=14))
         self.erase_user = EraseUser(*change)
         self.erase_due_users = EraseDueUsers(*change)
         self.export_account = ExportAccount(self.unit_of_work, self.clock, self.ids, throttle)

@@ -12,6 +12,7 @@ from keyturn.domain.source import source_of
 from keyturn.ports.passwords import PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
+from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 from keyturn.use_cases.current_password import CurrentPassword
 from keyturn.use_cases.new_password import NewPasswordRules
@@ -39,6 +40,7 @@ class ChangePassword:
         rules: NewPasswordRules,
         clock: Clock,
         ids: IdGenerator,
+        throttle: Throttle,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._hasher = hasher
@@ -46,6 +48,7 @@ class ChangePassword:
         self._rules = rules
         self._clock = clock
         self._ids = ids
+        self._throttle = throttle
 
     async def execute(self, command: ChangePasswordCommand) -> None:
         """Change the password; the session it comes from stays, its access tokens do not.
@@ -54,11 +57,15 @@ class ChangePassword:
 
         Raises:
             WrongCurrentPassword, TooManyAttempts: see `CurrentPassword`.
+            TooManyAttempts: the user changed too much just now.
             PasswordNotText, PasswordTooShort, PasswordTooLong, PasswordTooCommon,
                 PasswordTooPersonal, PasswordBreached: see the policy.
             InvalidAccessToken: the user is gone or disabled.
             Unavailable: the hasher is busy or the store does not answer.
         """
+        await self._throttle.admit(
+            ThrottledAction.CHANGE, source=None, account=str(command.user_id)
+        )
         new_hash: str | None = None
         verified_hash: str | None = None
         for _ in range(MAX_ATTEMPTS):

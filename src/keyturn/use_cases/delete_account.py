@@ -11,6 +11,7 @@ from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.domain.user import ADMIN_ROLE, User
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
+from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 
 
@@ -31,22 +32,28 @@ class DeleteAccount:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
+        throttle: Throttle,
         grace: timedelta,
     ) -> None:
         """Leave a user `grace` to take it back by logging in."""
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
+        self._throttle = throttle
         self._grace = grace
 
     async def execute(self, command: DeleteAccountCommand) -> User:
         """Return the user as it now is, with `deletion_due_at`; a mail tells them.
 
         Raises:
+            TooManyAttempts: the user changed too much just now.
             InvalidAccessToken: the user is gone, disabled or leaving already.
             LastAdministrator: nobody else could administer the service.
             Unavailable: the store does not answer.
         """
+        await self._throttle.admit(
+            ThrottledAction.CHANGE, source=None, account=str(command.user_id)
+        )
         for _ in range(MAX_ATTEMPTS):
             async with self._unit_of_work() as uow:
                 user = await uow.users.get(command.user_id)

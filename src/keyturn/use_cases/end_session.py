@@ -9,6 +9,7 @@ from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
+from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.use_cases.grants import require_over_user
 
 
@@ -34,15 +35,18 @@ class EndSession:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
+        throttle: Throttle,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
+        self._throttle = throttle
 
     async def execute(self, command: EndSessionCommand) -> None:
         """End the session and its access tokens; one that has ended already is no error.
 
         Raises:
+            TooManyAttempts: the user changed too much of their own just now.
             SessionNotFound: there is none of this id, or it is another user's.
             UserNotFound: another user is named who is gone.
             PermissionDenied: the session is of another user, and the actor lacks
@@ -52,6 +56,10 @@ class EndSession:
         """
         own = command.actor is not None and command.actor.user_id == command.user_id
         reason = RevokeReason.REVOKED if own else RevokeReason.ADMINISTRATOR
+        if own:
+            await self._throttle.admit(
+                ThrottledAction.CHANGE, source=None, account=str(command.user_id)
+            )
         now = self._clock.now()
         async with self._unit_of_work() as uow:
             if not own:

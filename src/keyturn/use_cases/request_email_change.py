@@ -51,11 +51,14 @@ class RequestEmailChange:
         Raises:
             InvalidEmail: the new address can't be one.
             WrongCurrentPassword, TooManyAttempts: see `CurrentPassword`.
-            TooManyAttempts: too many changes were asked for, from the same source or to the same
-                address.
+            TooManyAttempts: too many changes were asked for, from the same source, to the same
+                address or by the same user.
             InvalidAccessToken: the user is gone or disabled.
             Unavailable: the hasher is busy or the store does not answer.
         """
+        await self._throttle.admit(
+            ThrottledAction.CHANGE, source=None, account=str(command.user_id)
+        )
         await self._throttle.admit(
             ThrottledAction.VERIFY,
             source=source_of(command.origin.ip),
@@ -66,6 +69,8 @@ class RequestEmailChange:
         if user is None or not user.is_active:
             raise InvalidAccessToken
         await self._current_password.check(user, command.current_password, command.origin)
+        if command.new_email == user.email and user.email_verified_at is not None:
+            return
         now = self._clock.now()
         async with self._unit_of_work() as uow:
             # Both are worth something only while the credentials are those that were checked.

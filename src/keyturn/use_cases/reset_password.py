@@ -1,6 +1,7 @@
 """Somebody sets a new password by the link in a mail."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from keyturn.domain.errors import (
     Contention,
@@ -100,22 +101,29 @@ class ResetPassword:
         changed = user.with_reset_password(new_hash, now)
         async with self._unit_of_work() as uow:
             uow.one_time_tokens.redeem(digest_of(command.token))
-            uow.users.save(changed)
-            uow.families.revoke_all(user.id, now, RevokeReason.PASSWORD_CHANGED)
-            uow.revocations.add_user(user.id, changed.epoch, now)
-            uow.outbox.add(
-                QueuedMail.about(
-                    self._ids.mail_id(), MailKind.PASSWORD_CHANGED, changed, now, command.origin
-                )
-            )
-            uow.audit.add(
-                AuditEvent(
-                    self._ids.event_id(),
-                    now,
-                    AuditEventType.PASSWORD_RESET,
-                    actor=user.id,
-                    subject=user.id,
-                    origin=command.origin,
-                )
-            )
+            write_reset(uow, self._ids, changed, now, command.origin)
             await uow.commit()
+
+
+def write_reset(
+    uow: UnitOfWork, ids: IdGenerator, changed: User, now: datetime, origin: Origin
+) -> None:
+    """Stage a password that was set by mail: every session ends, and a mail tells the user.
+
+    Args:
+        changed: `User.with_reset_password`.
+    """
+    uow.users.save(changed)
+    uow.families.revoke_all(changed.id, now, RevokeReason.PASSWORD_CHANGED)
+    uow.revocations.add_user(changed.id, changed.epoch, now)
+    uow.outbox.add(QueuedMail.about(ids.mail_id(), MailKind.PASSWORD_CHANGED, changed, now, origin))
+    uow.audit.add(
+        AuditEvent(
+            ids.event_id(),
+            now,
+            AuditEventType.PASSWORD_RESET,
+            actor=changed.id,
+            subject=changed.id,
+            origin=origin,
+        )
+    )

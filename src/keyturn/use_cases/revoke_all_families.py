@@ -9,6 +9,7 @@ from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
+from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 from keyturn.use_cases.grants import require_over_user
 
@@ -35,10 +36,12 @@ class RevokeAllFamilies:
         unit_of_work: UnitOfWorkFactory,
         clock: Clock,
         ids: IdGenerator,
+        throttle: Throttle,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
+        self._throttle = throttle
 
     async def execute(self, command: RevokeAllFamiliesCommand) -> None:
         """End the sessions.
@@ -46,6 +49,7 @@ class RevokeAllFamilies:
         A login that is under way at the same time either ends too or comes after.
 
         Raises:
+            TooManyAttempts: the user changed too much of their own just now.
             UserNotFound: the user is gone.
             PermissionDenied: the sessions are of another user, and the actor lacks
                 `sessions:revoke`, or the user has a role or a permission that the actor lacks.
@@ -54,6 +58,10 @@ class RevokeAllFamilies:
         """
         own = command.actor is not None and command.actor.user_id == command.user_id
         reason = RevokeReason.LOGOUT_ALL if own else RevokeReason.ADMINISTRATOR
+        if own:
+            await self._throttle.admit(
+                ThrottledAction.CHANGE, source=None, account=str(command.user_id)
+            )
         for _ in range(MAX_ATTEMPTS):
             now = self._clock.now()
             async with self._unit_of_work() as uow:
@@ -71,9 +79,13 @@ class RevokeAllFamilies:
                     uow.revocations.add_user(user.id, changed.epoch, now)
                 else:
                     changed = user.logged_out_elsewhere()
-                    for family in await uow.families.list_live(user.id, now):
-                        if family.id != command.keep:
-                            uow.revocations.add_session(family.id, now)
+                    live = await uow.families.list_live(user.id, now)
+                    others = [family for family in live if family.id != command.keep]
+                    # Nothing changes: nothing is written. A login under way comes after.
+                    if not others:
+                        return
+                    for family in others:
+                        uow.revocations.add_session(family.id, now)
                 uow.users.save(changed)
                 uow.families.revoke_all(user.id, now, reason, keep=command.keep)
                 uow.audit.add(

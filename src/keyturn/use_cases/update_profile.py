@@ -8,6 +8,7 @@ from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.user import User
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
+from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 
 
@@ -24,18 +25,29 @@ class UpdateProfileCommand:
 class UpdateProfile:
     """Changes a user's own profile."""
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, clock: Clock, ids: IdGenerator) -> None:
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        clock: Clock,
+        ids: IdGenerator,
+        throttle: Throttle,
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._ids = ids
+        self._throttle = throttle
 
     async def execute(self, command: UpdateProfileCommand) -> User:
         """Change the profile and return the user as it now is.
 
         Raises:
+            TooManyAttempts: the user changed too much just now.
             InvalidAccessToken: the user is gone or disabled.
             Unavailable: the store does not answer.
         """
+        await self._throttle.admit(
+            ThrottledAction.CHANGE, source=None, account=str(command.user_id)
+        )
         for _ in range(MAX_ATTEMPTS):
             async with self._unit_of_work() as uow:
                 user = await uow.users.get(command.user_id)

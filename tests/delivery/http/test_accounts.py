@@ -25,6 +25,11 @@ def code(answer: httpx.Response) -> str:
     return problem["code"]
 
 
+def link(token: str) -> dict[str, str]:
+    """The body that hands in a link, with the password of the account."""
+    return {"token": token, "password": PASSWORD.reveal()}
+
+
 async def mailed_to(keyturn: InMemoryKeyturn) -> list[tuple[str, str]]:
     """Send what waits, and return what went to whom."""
     before = len(keyturn.sent_mails)
@@ -38,7 +43,7 @@ async def test_the_link_that_registering_sends_verifies_the_address(
     registered = await client.post("/v1/auth/register", json=LOGIN)
     assert registered.json()["email_verified"] is False
     token = (await keyturn.token_of_next_mail()).reveal()
-    confirmed = await client.post("/v1/auth/email-verification/confirm", json={"token": token})
+    confirmed = await client.post("/v1/auth/email-verification/confirm", json=link(token))
     assert (confirmed.status_code, confirmed.content) == (204, b"")
     tokens = (await client.post("/v1/auth/login", json=LOGIN)).json()
     headers = {"Authorization": f"Bearer {tokens['access_token']}"}
@@ -64,7 +69,7 @@ async def test_where_the_address_must_be_verified_nobody_logs_in_before(
     refused = await client.post("/v1/auth/login", json=LOGIN)
     assert (refused.status_code, code(refused)) == (401, "invalid_credentials")
     token = (await keyturn.token_of_next_mail()).reveal()
-    await client.post("/v1/auth/email-verification/confirm", json={"token": token})
+    await client.post("/v1/auth/email-verification/confirm", json=link(token))
     assert (await client.post("/v1/auth/login", json=LOGIN)).status_code == 200
 
 
@@ -130,7 +135,7 @@ async def try_reset(client: httpx.AsyncClient, token: str) -> httpx.Response:
 
 
 async def try_confirm(client: httpx.AsyncClient, token: str) -> httpx.Response:
-    return await client.post("/v1/auth/email-verification/confirm", json={"token": token})
+    return await client.post("/v1/auth/email-verification/confirm", json=link(token))
 
 
 async def test_a_link_is_good_once_and_for_what_it_was_sent_for_only(
@@ -217,7 +222,7 @@ async def test_the_owner_of_an_address_is_told_that_somebody_registers_with_it(
 ) -> None:
     await keyturn.register()
     token = (await keyturn.token_of_next_mail()).reveal()
-    await client.post("/v1/auth/email-verification/confirm", json={"token": token})
+    await client.post("/v1/auth/email-verification/confirm", json=link(token))
     await client.post("/v1/auth/register", json={**LOGIN, "password": "a passphrase of mine"})
     assert await mailed_to(keyturn) == [(MailKind.ALREADY_REGISTERED, ADA)]
 
@@ -369,3 +374,46 @@ async def test_a_store_that_does_not_answer_is_a_503_and_never_a_yes(
     answer = await client.post(path, json=body)
     assert (answer.status_code, code(answer)) == (503, "store_unavailable")
     assert answer.headers["retry-after"] == "1"
+
+
+CONFIRM = "/v1/auth/email-verification/confirm"
+
+
+async def test_the_first_proof_says_what_is_missing_or_wrong_and_the_link_stays_good(
+    client: httpx.AsyncClient, keyturn: InMemoryKeyturn
+) -> None:
+    await keyturn.register()
+    token = (await keyturn.token_of_next_mail()).reveal()
+    for body, problem, field in (
+        ({}, "password_required", "password"),
+        ({"password": None, "new_password": None}, "password_required", "password"),
+        ({"password": "not hers at all"}, "wrong_current_password", "password"),
+        ({"password": "x" * 1025}, "password_too_long", "password"),
+        ({"new_password": "short"}, "password_too_short", "new_password"),
+        ({**link(token), "new_password": NEW_PASSWORD}, "validation_failed", "new_password"),
+    ):
+        refused = await client.post(CONFIRM, json={"token": token, **body})
+        assert (refused.status_code, code(refused)) == (422, problem)
+        assert [error["field"] for error in refused.json()["errors"]] == [field]
+    done = await client.post(CONFIRM, json={"token": token, "new_password": NEW_PASSWORD})
+    assert done.status_code == 204
+    assert (await client.post("/v1/auth/login", json=NEW_LOGIN)).status_code == 200
+
+
+async def test_a_change_of_address_is_confirmed_with_an_access_token_that_may_write(
+    client: httpx.AsyncClient, keyturn: InMemoryKeyturn, enter: Enter
+) -> None:
+    await keyturn.register()
+    await mailed_to(keyturn)
+    reading = await enter("reader@example.com", "user", scope=frozenset({"profile:read"}))
+    writing = await keyturn.login()
+    headers = {"Authorization": f"Bearer {writing.access_token.reveal()}"}
+    body = {"current_password": PASSWORD.reveal(), "new_email": OTHER}
+    await client.post("/v1/users/me/email", json=body, headers=headers)
+    token = {"token": (await keyturn.token_of_next_mail()).reveal()}
+    refused = await client.post(CONFIRM, json=token)
+    assert (refused.status_code, code(refused)) == (422, "current_password_required")
+    limited = {"Authorization": f"Bearer {reading.access_token.reveal()}"}
+    refused = await client.post(CONFIRM, json=token, headers=limited)
+    assert (refused.status_code, code(refused)) == (403, "insufficient_scope")
+    assert (await client.post(CONFIRM, json=token, headers=headers)).status_code == 204

@@ -476,6 +476,7 @@ async def test_every_change_says_where_it_came_from(
     user, role = f"{USERS}/{ada.user_id}", f"{ROLES}/editor"
     before = len(keyturn.store.audit_events)
     second = await keyturn.login_user.execute(LoginUserCommand("bob@example.com", PASSWORD))
+    await keyturn.login_user.execute(LoginUserCommand("bob@example.com", PASSWORD))
     login = {"email": ADA, "password": PASSWORD.reveal()}
     changes: list[tuple[str, str, object, dict[str, str]]] = [
         ("DELETE", f"/v1/sessions/{second.session_id}", None, as_bob),
@@ -496,6 +497,6 @@ async def test_every_change_says_where_it_came_from(
         answer = await client.request(method, path, json=body, headers=headers)
         request_ids.add(answer.headers["x-request-id"])
         assert answer.status_code in (200, 201, 204, 401), path
-    events = list(keyturn.store.audit_events.values())[before + 1 :]
+    events = list(keyturn.store.audit_events.values())[before + 2 :]
     assert {event.origin.request_id for event in events} == request_ids
     assert {event.origin.ip for event in events} == {"192.0.2.7"}

@@ -78,6 +78,7 @@ DEFAULT_RATES: Final[Mapping[ThrottledAction, Rates]] = MappingProxyType(
         ThrottledAction.NOTICE: Rates.parse(per_account="5/hour"),
         # Of each of these, one audit event: enough to see an attack, too few to hide in.
         ThrottledAction.REFUSAL: Rates.parse("20/minute;200/hour", "60/hour"),
+        ThrottledAction.CHANGE: Rates.parse(per_account="20/minute;100/hour"),
     }
 )
 

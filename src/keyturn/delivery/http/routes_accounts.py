@@ -1,26 +1,48 @@
 """What people do by mail: show that an address is theirs, and set a password that they forgot."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
 
-from keyturn.delivery.http.dependencies import origin_of, services_of
+from fastapi import APIRouter, Depends, Request, Response
+
+from keyturn.delivery.http.dependencies import (
+    check_scope,
+    origin_of,
+    principal_of,
+    services_of,
+)
 from keyturn.delivery.http.error_answers import call_field
-from keyturn.delivery.http.openapi import BAD_JSON, BAD_NEW_PASSWORD, operation_id, problems
+from keyturn.delivery.http.openapi import (
+    BAD_JSON,
+    BAD_NEW_PASSWORD,
+    OPTIONAL_TOKEN,
+    operation_id,
+    problems,
+)
 from keyturn.delivery.http.schemas_accounts import (
     AddressedRequest,
-    LinkToken,
+    EmailConfirmation,
     PasswordIdea,
     PasswordReset,
     PasswordStrength,
 )
 from keyturn.domain.errors import (
     Contention,
+    CurrentPasswordRequired,
     EmailTaken,
     HashingBusy,
+    InvalidAccessToken,
     InvalidEmail,
     InvalidOneTimeToken,
+    InvalidProof,
+    PasswordRequired,
+    PermissionDenied,
+    RevocationsUnknown,
     StoreUnavailable,
     TooManyAttempts,
+    WrongAudience,
+    WrongCurrentPassword,
 )
+from keyturn.domain.principal import Principal
 from keyturn.use_cases.confirm_email import ConfirmEmailCommand
 from keyturn.use_cases.estimate_strength import EstimateStrengthCommand
 from keyturn.use_cases.request_email_verification import RequestEmailVerificationCommand
@@ -28,6 +50,14 @@ from keyturn.use_cases.request_password_reset import RequestPasswordResetCommand
 from keyturn.use_cases.reset_password import ResetPasswordCommand
 
 router = APIRouter(prefix="/v1/auth", tags=["Accounts"], generate_unique_id_function=operation_id)
+
+
+async def _presented_principal(request: Request) -> Principal | None:
+    return await principal_of(request)
+
+
+# OpenAPI is told by `OPTIONAL_TOKEN`: with `OptionalPrincipal` it would say it twice.
+_PresentedPrincipal = Annotated[Principal | None, Depends(_presented_principal)]
 
 _ASKED_FOR = problems(*BAD_JSON, InvalidEmail, TooManyAttempts, StoreUnavailable)
 
@@ -55,17 +85,47 @@ async def request_email_verification(body: AddressedRequest, request: Request) -
     "/email-verification/confirm",
     status_code=204,
     summary="Show that an address is one's own",
+    openapi_extra=OPTIONAL_TOKEN,
     responses=problems(
-        *BAD_JSON, InvalidOneTimeToken, EmailTaken, TooManyAttempts, StoreUnavailable, Contention
+        *BAD_JSON,
+        InvalidAccessToken,
+        WrongAudience,
+        InvalidProof,
+        PermissionDenied,
+        InvalidOneTimeToken,
+        PasswordRequired,
+        CurrentPasswordRequired,
+        WrongCurrentPassword,
+        *BAD_NEW_PASSWORD,
+        EmailTaken,
+        TooManyAttempts,
+        HashingBusy,
+        RevocationsUnknown,
+        StoreUnavailable,
+        Contention,
     ),
 )
-async def confirm_email(body: LinkToken, request: Request) -> None:
+async def confirm_email(
+    body: EmailConfirmation, request: Request, principal: _PresentedPrincipal
+) -> None:
     """Hand in the token of the link, once: it verifies the address, or makes a new one one's own.
+
+    The first proof of an address takes `password`, or sets `new_password` and ends every session;
+    with neither, the answer is `password_required`. A link that changes the address takes
+    `password` or an access token of the account, else the answer is `current_password_required`;
+    every session ends but that of the access token. What is refused does not use up the link.
 
     A link is good for 24 hours (a setting), and void once the password or the address has changed.
     """
+    if principal is not None:
+        check_scope(principal, "profile:write")
+    if body.new_password is not None:
+        call_field(request.scope, "password", "new_password")
+    call_field(request.scope, "current_password", "password")
     await services_of(request).confirm_email.execute(
-        ConfirmEmailCommand(body.token, origin_of(request))
+        ConfirmEmailCommand(
+            body.token, body.password, body.new_password, principal, origin_of(request)
+        )
     )
 
 

@@ -430,7 +430,7 @@ async def _principal_if_needed(request: Request, refresh_token: Secret | None) -
     "/logout-all",
     status_code=204,
     summary="Log out everywhere",
-    responses=problems(*BAD_ACCESS_TOKEN, PermissionDenied, StoreUnavailable),
+    responses=problems(*BAD_ACCESS_TOKEN, PermissionDenied, TooManyAttempts, StoreUnavailable),
 )
 async def logout_all(request: Request, principal: CurrentPrincipal) -> Response:
     """End every session of the caller, this one too."""

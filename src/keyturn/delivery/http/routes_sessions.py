@@ -19,6 +19,7 @@ from keyturn.domain.errors import (
     PermissionDenied,
     SessionNotFound,
     StoreUnavailable,
+    TooManyAttempts,
 )
 from keyturn.domain.ids import FamilyId
 from keyturn.use_cases.end_session import EndSessionCommand
@@ -58,7 +59,12 @@ async def list_sessions(
     status_code=204,
     summary="End one of my sessions",
     responses=problems(
-        *BAD_ACCESS_TOKEN, PermissionDenied, SessionNotFound, ValidationFailed, StoreUnavailable
+        *BAD_ACCESS_TOKEN,
+        PermissionDenied,
+        SessionNotFound,
+        ValidationFailed,
+        TooManyAttempts,
+        StoreUnavailable,
     ),
 )
 async def end_session(
@@ -90,7 +96,12 @@ async def end_session(
     status_code=204,
     summary="End all my sessions",
     responses=problems(
-        *BAD_ACCESS_TOKEN, PermissionDenied, ValidationFailed, StoreUnavailable, Contention
+        *BAD_ACCESS_TOKEN,
+        PermissionDenied,
+        ValidationFailed,
+        TooManyAttempts,
+        StoreUnavailable,
+        Contention,
     ),
 )
 async def end_sessions(

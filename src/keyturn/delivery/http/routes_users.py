@@ -57,7 +57,12 @@ async def show_profile(principal: CurrentPrincipal, user: CurrentUser) -> UserPr
     "/me",
     summary="Change my profile",
     responses=problems(
-        *BAD_JSON, *BAD_ACCESS_TOKEN, PermissionDenied, StoreUnavailable, Contention
+        *BAD_JSON,
+        *BAD_ACCESS_TOKEN,
+        PermissionDenied,
+        TooManyAttempts,
+        StoreUnavailable,
+        Contention,
     ),
 )
 async def change_profile(
@@ -182,6 +187,7 @@ async def export_account(
         LoginTooOld,
         PermissionDenied,
         LastAdministrator,
+        TooManyAttempts,
         StoreUnavailable,
         Contention,
     ),

@@ -3,7 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from keyturn.delivery.http.schemas import (
     EXAMPLE_SESSION_ID,
@@ -16,6 +17,7 @@ from keyturn.delivery.http.schemas import (
 )
 from keyturn.delivery.http.schemas_admin import EXAMPLE_EVENT, AuditEventItem
 from keyturn.domain.refresh_token_family import RefreshTokenFamily
+from keyturn.domain.secret import Secret
 from keyturn.domain.user import User, UserStatus
 from keyturn.use_cases.estimate_strength import EstimateStrengthResult
 from keyturn.use_cases.export_account import AccountExport
@@ -60,12 +62,26 @@ class AddressedRequest(BaseModel):
     email: NewEmail
 
 
-class LinkToken(BaseModel):
-    """What a link in a mail holds."""
+class EmailConfirmation(BaseModel):
+    """What a link in a mail holds, and the account's password or a new one, not both."""
 
-    model_config = example(token=_EXAMPLE_LINK_TOKEN)
+    model_config = example(token=_EXAMPLE_LINK_TOKEN, password="nine purple anvils")
 
     token: SecretText
+    password: SecretText | None = Field(
+        default=None, description="The account's: for the first proof of an address, or a change."
+    )
+    new_password: SecretText | None = Field(
+        default=None,
+        description="15 to 1024 characters: what the password becomes at the first proof.",
+    )
+
+    @field_validator("new_password")
+    @classmethod
+    def _not_both(cls, value: Secret | None, info: ValidationInfo) -> Secret | None:
+        if value is not None and info.data.get("password") is not None:
+            raise PydanticCustomError("both_passwords", "Give password or new_password, not both.")
+        return value
 
 
 class PasswordReset(BaseModel):

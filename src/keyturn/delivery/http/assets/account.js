@@ -4,6 +4,9 @@ const form = document.querySelector("form");
 const button = form.querySelector("button");
 const password = document.getElementById("password");
 const shown = document.getElementById("shown");
+// Of the page that confirms an address alone: it asks for a password when the service does.
+const proof = document.getElementById("proof");
+const whose = document.getElementById("whose");
 const result = document.getElementById("result");
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 
@@ -20,12 +23,40 @@ function reasonOf(answer, problem) {
   return problem.detail || "Something went wrong. Try again later.";
 }
 
+function fieldOfPassword() {
+  if (!proof) return "new_password";
+  const chosen = whose.hidden ? null : whose.querySelector("input:checked");
+  return chosen ? chosen.value : "password";
+}
+
+function body() {
+  if (!password || proof?.hidden) return { token };
+  return { token, [fieldOfPassword()]: password.value };
+}
+
+// A new password and the one of the account are different things to a password manager.
+function nameTheField() {
+  const isNew = fieldOfPassword() === "new_password";
+  document.getElementById("label").textContent = isNew ? "New password" : "Password";
+  document.getElementById("hint").hidden = !isNew;
+  password.autocomplete = isNew ? "new-password" : "current-password";
+}
+
+function askForPassword(canBeNew) {
+  document.getElementById("ask").hidden = true;
+  whose.hidden = !canBeNew;
+  proof.hidden = false;
+  password.required = true;
+  nameTheField();
+  password.focus();
+}
+
 async function submit() {
   const answer = await fetch(form.dataset.route, {
     method: "POST",
     credentials: "omit",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(password ? { token, new_password: password.value } : { token }),
+    body: JSON.stringify(body()),
   });
   if (answer.ok) {
     form.hidden = true;
@@ -34,8 +65,13 @@ async function submit() {
   }
   // What stands between may answer with something else than JSON.
   const problem = await answer.json().catch(() => ({}));
+  if (proof && ["password_required", "current_password_required"].includes(problem.code)) {
+    askForPassword(problem.code === "password_required");
+    tell(problem.detail, "");
+    return;
+  }
   tell(reasonOf(answer, problem), "bad");
-  if (problem.errors?.some((error) => error.field === "new_password")) {
+  if (problem.errors?.some((error) => error.field === fieldOfPassword())) {
     password.setAttribute("aria-invalid", "true");
     password.focus();
   }
@@ -54,6 +90,8 @@ form.addEventListener("submit", async (event) => {
     button.disabled = false;
   }
 });
+
+whose?.addEventListener("change", nameTheField);
 
 if (shown) {
   shown.addEventListener("change", () => {
