@@ -383,7 +383,14 @@ async def hosted(folder: Path) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient
 
     cheapest = {"argon2_time_cost": 5, "argon2_memory_kib": 7168, "argon2_parallelism": 1}
     settings = Settings.model_validate(
-        {"data_dir": folder, "dpop": "on", "issuer": "https://notes.example.com/auth"} | cheapest
+        {
+            "accept_risks": ["console-mail"],
+            "require_verified_email": False,
+            "data_dir": folder,
+            "dpop": "on",
+            "issuer": "https://notes.example.com/auth",
+        }
+        | cheapest
     )
     service = await asyncio.to_thread(mount, host, settings, "/auth")
     await migrate(settings.used_database_url)

@@ -19,14 +19,14 @@ class RecordRefusalCommand:
 
     Attributes:
         type: `CSRF_REJECTED`, `CLIENT_REJECTED` or `PERMISSION_DENIED`.
-        actor: the authenticated caller, None for none.
+        caller: the authenticated caller, None for none.
         subject: the user on whom it was tried, None for none.
         details: short texts that hold nothing that the caller chose.
     """
 
     type: AuditEventType
     origin: Origin
-    actor: UserId | None = None
+    caller: UserId | None = None
     subject: UserId | None = None
     session: FamilyId | None = None
     details: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -48,7 +48,7 @@ class RecordRefusal:
         self._throttle = throttle
 
     async def execute(self, command: RecordRefusalCommand) -> None:
-        """Record the refusal, unless the source or the actor has had many recorded lately.
+        """Record the refusal, unless the source or the caller has had many recorded lately.
 
         The bound keeps an attacker from filling the audit trail, and from hiding among so many
         events.
@@ -60,7 +60,7 @@ class RecordRefusal:
             await self._throttle.admit(
                 ThrottledAction.REFUSAL,
                 source=source_of(command.origin.ip),
-                account=None if command.actor is None else str(command.actor),
+                account=None if command.caller is None else str(command.caller),
             )
         except TooManyAttempts:
             return
@@ -70,7 +70,7 @@ class RecordRefusal:
                     self._ids.event_id(),
                     self._clock.now(),
                     command.type,
-                    actor=command.actor,
+                    actor=command.caller,
                     subject=command.subject,
                     session=command.session,
                     origin=command.origin,

@@ -52,7 +52,7 @@ def _command(request: Request, error: KeyturnError) -> RecordRefusalCommand | No
             return RecordRefusalCommand(
                 AuditEventType.PERMISSION_DENIED,
                 origin,
-                actor=None if user_id is None else UserId(user_id),
+                caller=None if user_id is None else UserId(user_id),
                 subject=_named_user(request),
                 session=None if session_id is None else FamilyId(session_id),
                 details={"route": f"{request.method} {_template(request)}"},
