@@ -41,10 +41,9 @@ def test_a_removal_names_a_test_of_its_rows() -> None:
 
 def test_each_removal_finds_its_enforcement_exactly_once() -> None:
     counts = {
-        (removal.file, removal.find): (PROJECT / removal.file)
-        .read_text(encoding="utf-8")
-        .count(removal.find)
+        (edit.file, edit.find): (PROJECT / edit.file).read_text(encoding="utf-8").count(edit.find)
         for removal in removals()
+        for edit in removal.edits
     }
     assert {place: count for place, count in counts.items() if count != 1} == {}
 

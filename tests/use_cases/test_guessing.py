@@ -63,6 +63,14 @@ async def test_after_a_few_guesses_even_the_right_password_waits(keyturn: InMemo
     assert failures(keyturn) == 0
 
 
+async def test_a_login_forgets_the_wrong_passwords_before_it(keyturn: InMemoryKeyturn) -> None:
+    await keyturn.register()
+    await guess(keyturn, 3)
+    assert failures(keyturn) == 3
+    await log_in(keyturn)
+    assert failures(keyturn) == 0
+
+
 async def test_guesses_during_the_wait_are_not_looked_at_and_prolong_nothing(
     keyturn: InMemoryKeyturn,
 ) -> None:
