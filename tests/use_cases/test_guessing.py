@@ -250,6 +250,12 @@ async def test_a_guess_of_the_current_password_counts_as_a_login_of_its_source()
     assert hasher.verifications == before
 
 
+async def test_trying_links_counts_for_its_source() -> None:
+    keyturn = InMemoryKeyturn(throttle=CountingThrottle(ThrottledAction.RESET))
+    with pytest.raises(TooManyAttempts):
+        await keyturn.reset_password.execute(ResetPasswordCommand(Secret("forged"), NEW, ATTACKER))
+
+
 async def test_exports_are_counted_for_the_account() -> None:
     throttle = CountingThrottle(ThrottledAction.EXPORT)
     keyturn = InMemoryKeyturn(throttle=throttle)
