@@ -26,7 +26,7 @@ _NOT_COPIED = ignore_patterns(".git", ".venv", "__pycache__", "node_modules", ".
 _TEST = re.compile(r"`(tests/[^`]+)`")
 _COPIES = 2
 _PYTEST = (sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=line", "-p", "no:cacheprovider")
-_FAILURE = re.compile(r"^FAILED \S+::.*? - (.*)", re.MULTILINE)
+_FAILURE = re.compile(r"^FAILED (?:.*? - )?(.*)", re.MULTILINE)
 # What is raised where a removal broke the code instead of taking something out of it.
 _BROKEN = re.compile(r"(?:Name|UnboundLocal|Attribute|Import|ModuleNotFound|Syntax|Type)Error\b")
 
@@ -108,7 +108,13 @@ def _run(copy: Path, *tests: str) -> tuple[int, str]:
     run = subprocess.run(
         [*_PYTEST, *tests],
         cwd=copy,
-        env={**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": ""},
+        # Wide enough for pytest to print why a test failed beside its name.
+        env={
+            **os.environ,
+            "COLUMNS": "1000",
+            "PYTHONPATH": str(copy / "src"),
+            "PYTHONDONTWRITEBYTECODE": "",
+        },
         capture_output=True,
         text=True,
         check=False,
