@@ -48,7 +48,7 @@ test-core: $(VENV)/.dev ## run the tests of the domain and the use-cases, in abo
 		-p pytest_asyncio.plugin tests/domain tests/use_cases
 
 .PHONY: enforcement
-enforcement: $(VENV)/.dev ## take out what the standards table names, and see its tests fail (6 minutes)
+enforcement: $(VENV)/.dev ## take out what the standards table names, and see the tests fail (2 minutes)
 	@$(BIN)/python -m tests.attacks.enforcement
 
 .PHONY: interop

@@ -197,7 +197,8 @@ def test_a_good_signature_under_the_name_of_another_algorithm_is_refused(
         claims = {"jti": "one", "htm": "POST", "htu": URL, "iat": int(START.timestamp())}
         header = {"typ": "dpop+jwt", "jwk": public(), "alg": algorithm}
         segments = [
-            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, claims)
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+            for part in (header, claims)
         ]
         signature = base64.urlsafe_b64encode(KEY.sign(b".".join(segments))).rstrip(b"=")
         return Proof(Secret(b".".join((*segments, signature)).decode()), "POST", URL)
