@@ -43,7 +43,7 @@ class NoRevocations(RevocationReplica):
 
 def container_in(folder: Path) -> Container:
     """Return a service of its own folder, on its embedded database."""
-    return Container(settings=Settings(data_dir=folder, metrics=False))
+    return Container(settings=Settings(data_dir=folder))
 
 
 def app_of(container: Container) -> FastAPI:

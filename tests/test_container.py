@@ -26,7 +26,7 @@ from keyturn.delivery.http.services import HttpOptions
 from keyturn.domain.errors import HashingBusy, StoreUnavailable
 from keyturn.domain.policies import PasswordPolicy, SessionPolicy
 from keyturn.domain.secret import Secret
-from keyturn.main import build_container, create_app, mount
+from keyturn.main import build_container, create_app, metrics_app, mount
 from keyturn.settings import Settings, SettingsError
 
 PERSON = {"email": "ada@example.com", "password": "a passphrase of my own"}
@@ -230,13 +230,19 @@ async def test_an_app_is_ready_when_it_begins_to_serve(settings: Settings) -> No
         assert (await client.get("/health/ready")).status_code == 200
 
 
-async def test_metrics_are_there_unless_they_are_turned_off(tmp_path: Path) -> None:
-    app = await migrated_app(cheap_settings(tmp_path))
-    async with client_of(app) as client:
-        assert "keyturn_revocations" in (await client.get("/metrics")).text
-    app = await migrated_app(cheap_settings(tmp_path, metrics=False))
-    async with client_of(app) as client:
-        assert (await client.get("/metrics")).status_code == 404
+async def test_an_embedding_app_mounts_the_metrics_where_it_likes(tmp_path: Path) -> None:
+    host = FastAPI()
+    service = await migrated_app(cheap_settings(tmp_path))
+    host.mount("/internal/figures", metrics_app(service))
+    async with client_of(service) as client:
+        assert (await client.get("/health/live")).status_code == 200
+    async with client_of(host) as client:
+        told = await client.get("/internal/figures/")
+        assert 'route="/health/live",status="200"' in told.text
+        assert told.headers["content-type"].startswith("text/plain")
+        head = await client.head("/internal/figures/")
+        assert (head.status_code, head.content) == (200, b"")
+        assert (await client.post("/internal/figures/")).status_code == 405
 
 
 async def test_what_the_use_cases_do_is_counted(settings: Settings) -> None:
@@ -253,7 +259,7 @@ async def test_what_the_use_cases_do_is_counted(settings: Settings) -> None:
         assert (
             await client.post("/v1/auth/refresh", json={"refresh_token": old})
         ).status_code == 401
-        told = (await client.get("/metrics")).text
+        told = app.state.keyturn_metrics.render().decode()
     for line in (
         'keyturn_http_requests_total{method="POST",route="/v1/auth/register",status="201"} 1.0',
         'keyturn_http_request_duration_seconds_count{method="POST",route="/v1/auth/login"} 2.0',

@@ -176,13 +176,20 @@ async def test_it_is_ready_when_the_host_begins_to_serve(tmp_path: Path) -> None
         assert (await client.get("/auth/health/ready")).status_code == 200
 
 
-async def test_cookies_stay_below_the_path(tmp_path: Path) -> None:
+async def test_cookies_of_a_mounted_service_have_the_path_that_their_prefix_requires(
+    tmp_path: Path,
+) -> None:
     host = notes()
     await mounted(host, settings_in(tmp_path / "data"))
     async with running(host) as [client]:
         await entered(client)
         answer = await client.post("/auth/v1/auth/login", json=PERSON | {"transport": "cookie"})
-        assert "Path=/auth/v1/auth;" in answer.headers["set-cookie"]
+        names = []
+        for line in answer.headers.get_list("set-cookie"):
+            assert "; Path=/;" in line
+            assert "Domain" not in line
+            names.append(line.partition("=")[0])
+        assert names == ["__Host-keyturn_refresh", "__Host-keyturn_device"]
         refreshed = await client.post(
             "/auth/v1/auth/refresh",
             headers={"X-Requested-With": "x", "Origin": "https://example.com"},

@@ -98,6 +98,7 @@ from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
 from keyturn.use_cases.revoke_family import RevokeFamily
 from keyturn.use_cases.revoke_token import RevokeToken
 from keyturn.use_cases.rotate_refresh import RotateRefresh
+from keyturn.use_cases.take_over_account import TakeOverAccount
 from keyturn.use_cases.token_pair import TokenIssuer
 from keyturn.use_cases.update_profile import UpdateProfile
 
@@ -361,6 +362,7 @@ class Container(containers.DeclarativeContainer):
         LoginUser,
         unit_of_work.provider,
         hasher,
+        codec,
         tokens,
         audiences,
         clock,
@@ -551,6 +553,9 @@ class Container(containers.DeclarativeContainer):
         purge_expired=purge_expired,
         list_mails=providers.Singleton(ListMails, mail_queue),
         retry_mail=providers.Singleton(RetryMail, mail_queue, clock),
+        take_over_account=providers.Singleton(
+            TakeOverAccount, unit_of_work.provider, hasher, new_password_rules, clock, ids
+        ),
     )
 
     # What the HTTP delivery is handed.

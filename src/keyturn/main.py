@@ -6,8 +6,9 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
@@ -34,7 +35,10 @@ from keyturn.settings import (
 
 # What is heavy is imported where it is needed: `keyturn --help` waits for no web framework.
 if TYPE_CHECKING:
+    from socket import socket
+
     from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
     from keyturn.container import Container
     from keyturn.delivery.background.repetition import Repetition
@@ -53,15 +57,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises:
         SettingsError: a setting, or what it points to, is not fit to serve with.
     """
+    return _create_app(settings or load_settings(), counts_requests=True)
+
+
+def _create_app(
+    settings: Settings, *, counts_requests: bool, reports: socket | None = None
+) -> FastAPI:
+    from keyturn.adapters.prometheus.reports import WorkerReports
     from keyturn.delivery.http.app import build_app
     from keyturn.delivery.http.observation import RequestObserver, log_request
 
-    settings = settings or load_settings()
     container = build_container(settings)
+    metrics = container.metrics()
     observers: list[RequestObserver] = [log_request]
-    if settings.metrics:
-        metrics = container.metrics()
+    if counts_requests:
         observers.append(lambda r: metrics.count_request(r.method, r.route, r.status, r.seconds))
+    report = None if reports is None else WorkerReports(metrics, reports).send
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -71,30 +82,50 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             recording = _recording(container)
             await recording.once()
             await container.follow_revocations().once()
-            async with _in_the_background(recording.forever, *_tasks(settings, container)):
+            tasks = _tasks(settings, container, report)
+            async with _in_the_background(recording.forever, *tasks):
                 yield
         finally:
-            container.metrics().close()
+            if report is not None:
+                await report()
             await _close(container)
 
-    return build_app(
+    app = build_app(
         container.services(),
         container.http_options(),
         lifespan=lifespan,
         observers=observers,
-        metrics=container.metrics() if settings.metrics else None,
         published_keys=container.keys(),
     )
+    app.state.keyturn_metrics = metrics
+    return app
 
 
-def create_worker_app() -> FastAPI:
+def create_worker_app(reports: socket | None = None) -> FastAPI:
     """Return the service as `keyturn serve` runs it, in a process that is all its own.
+
+    Args:
+        reports: where it sends its figures; None where nobody wants them.
 
     Raises:
         SettingsError: a setting, or what it points to, is not fit to serve with.
     """
     with loading():
-        return create_app()
+        return _create_app(load_settings(), counts_requests=reports is not None, reports=reports)
+
+
+def metrics_app(service: FastAPI) -> ASGIApp:
+    """Return the figures of a service in this process as an ASGI app for Prometheus.
+
+    The figures tell who has an account to anybody who watches them change: mount the app where
+    only Prometheus can reach it, never beside the routes of the service.
+
+    Args:
+        service: what `create_app` or `mount` has returned.
+    """
+    from keyturn.delivery.http.metrics_app import figures_app
+
+    return figures_app(service.state.keyturn_metrics)
 
 
 def mount(
@@ -183,6 +214,7 @@ class CommandLineOperations(Operations):
         """Check and prepare everything once, then serve."""
         with loading():
             from keyturn.adapters.structlog.configuration import logging_configuration
+            from keyturn.delivery.cli.connection_limits import ConnectionLimits
             from keyturn.delivery.cli.server import listen, serve
 
         with _refusing(), listen(host, port) as listener:
@@ -191,8 +223,16 @@ class CommandLineOperations(Operations):
             with loading():
                 asyncio.run(_prepare(settings, migrates=migrate))
             logs = logging_configuration(settings.log_format, settings.log_level)
-            with _shared_figures() if workers > 1 else nullcontext():
-                serve("keyturn.main:create_worker_app", listener, workers=workers, logs=logs)
+            limits = ConnectionLimits(
+                max_header_bytes=settings.max_header_bytes,
+                header_timeout=settings.header_timeout.total_seconds(),
+                body_timeout=settings.body_timeout.total_seconds(),
+                keep_alive_timeout=settings.keep_alive_timeout.total_seconds(),
+                max_connections=settings.max_connections,
+            )
+            with _metrics_served(settings) as reports:
+                make_app = partial(create_worker_app, reports)
+                serve(make_app, listener, limits=limits, workers=workers, logs=logs)
 
     def migrate(self, revision: str) -> str:
         """Migrate, and return the revision that the database is at then."""
@@ -418,8 +458,9 @@ async def _close(container: Container) -> None:
     await container.database().dispose()
 
 
-def _tasks(settings: Settings, container: Container) -> Iterator[Callable[[], Awaitable[None]]]:
-    from keyturn.adapters.prometheus.metrics import SHARED_FOLDER_VARIABLE
+def _tasks(
+    settings: Settings, container: Container, report: Callable[[], Awaitable[None]] | None
+) -> Iterator[Callable[[], Awaitable[None]]]:
     from keyturn.delivery.background.repetition import Repetition
 
     second = timedelta(seconds=1)
@@ -436,9 +477,8 @@ def _tasks(settings: Settings, container: Container) -> Iterator[Callable[[], Aw
             yield WriteAttemptsRegularly(throttle.write).forever
     if settings.purge:
         yield container.purge_regularly().forever
-    if settings.metrics and SHARED_FOLDER_VARIABLE in os.environ:
-        reading = container.metrics().read_gauges
-        yield Repetition("telling figures", reading, pause=second, timeout=second).forever
+    if report is not None:
+        yield Repetition("reporting figures", report, pause=second, timeout=second).forever
 
 
 def _recording(container: Container) -> Repetition:
@@ -465,17 +505,29 @@ async def _in_the_background(*tasks: Callable[[], Awaitable[None]]) -> AsyncIter
 
 
 @contextmanager
-def _shared_figures() -> Iterator[None]:
-    """Give the workers a folder to put their figures together in, so that any can tell all."""
-    from keyturn.adapters.prometheus.metrics import SHARED_FOLDER_VARIABLE
+def _metrics_served(settings: Settings) -> Iterator[socket | None]:
+    """Answer Prometheus for all workers, and give what they send their figures to."""
+    if settings.metrics_port is None:
+        yield None
+        return
+    from keyturn.adapters.prometheus.reports import AllWorkers, report_sockets
+    from keyturn.delivery.cli.server import listen, serve_metrics
+    from keyturn.delivery.http.metrics_app import figures_app
 
-    with TemporaryDirectory(prefix="keyturn-metrics-") as folder:
-        # Through the environment, where every worker finds it.
-        os.environ[SHARED_FOLDER_VARIABLE] = folder
-        try:
-            yield
-        finally:
-            del os.environ[SHARED_FOLDER_VARIABLE]
+    with _naming("KEYTURN_METRICS_PORT", OSError):
+        receiver, sender = report_sockets()
+
+    def make_app() -> ASGIApp:
+        figures = AllWorkers(receiver)
+
+        def follow() -> None:
+            asyncio.get_running_loop().add_reader(receiver, figures.receive)
+
+        return figures_app(figures, on_start=follow)
+
+    listener = listen(settings.metrics_host, settings.metrics_port)
+    with receiver, sender, listener, serve_metrics(make_app, listener):
+        yield sender
 
 
 async def _migrate(settings: Settings, revision: str) -> str:

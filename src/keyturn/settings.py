@@ -299,6 +299,37 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=65536, ge=16384, le=16777216, description="the largest request body"
     )
+    max_header_bytes: int = Field(
+        default=32768,
+        ge=8192,
+        le=1048576,
+        description="the largest request line and headers of one request; beyond it the answer "
+        "is 414 or 431",
+    )
+    header_timeout: Duration = Field(
+        default=timedelta(seconds=10),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=5),
+        description="how long a client may take to send the headers of a request",
+    )
+    body_timeout: Duration = Field(
+        default=timedelta(seconds=30),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=30),
+        description="how long a client may take to send the body of a request",
+    )
+    keep_alive_timeout: Duration = Field(
+        default=timedelta(seconds=5),
+        ge=timedelta(seconds=1),
+        le=timedelta(minutes=10),
+        description="how long a connection may be idle between two requests",
+    )
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        le=100000,
+        description="connections that one worker serves at once; the next one is answered 503",
+    )
     revocation_lag: Duration = Field(
         default=timedelta(seconds=1),
         ge=timedelta(seconds=1),
@@ -340,7 +371,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error"
     )
-    metrics: bool = Field(default=True, description="whether /metrics answers, for Prometheus")
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="the port where keyturn serve answers Prometheus; unset, none; 0, a free one",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="the address of that port; let nobody but Prometheus reach it",
+    )
 
     @field_validator("data_dir", "keys_dir", "mail_templates", mode="before")
     @classmethod
@@ -421,6 +462,9 @@ class Settings(BaseSettings):
         "refresh_idle_ttl",
         "refresh_absolute_ttl",
         "refresh_grace",
+        "header_timeout",
+        "body_timeout",
+        "keep_alive_timeout",
         "revocation_lag",
         "revocation_max_staleness",
         "permissions_remembered",

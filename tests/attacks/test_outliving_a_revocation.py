@@ -25,6 +25,7 @@ from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken
 from keyturn.domain.policies import SessionPolicy
 from keyturn.domain.secret import Secret
 from keyturn.settings import Settings
+from keyturn.testing.builders import make_principal
 from keyturn.testing.doubles import ManualClock
 from keyturn.testing.in_memory import InMemoryKeyturn
 from keyturn.use_cases.login_user import LoginUserCommand
@@ -110,7 +111,7 @@ async def log_out(service: Container, tokens: TokenPair) -> None:
 
 async def log_out_everywhere(service: Container, tokens: TokenPair) -> None:
     await service.revoke_all_families().execute(
-        RevokeAllFamiliesCommand(tokens.user_id, tokens.user_id)
+        RevokeAllFamiliesCommand(tokens.user_id, make_principal(tokens.user_id))
     )
 
 

@@ -32,9 +32,9 @@ Run = Callable[..., Ended]
 def create_admin(keyturn: Run, environment: pytest.MonkeyPatch) -> Callable[[str], Ended]:
     """Makes an administrator, the password coming in through a pipe."""
 
-    def create(email: str = ADMIN, password: str = PASSWORD) -> Ended:
+    def create(email: str = ADMIN, password: str = PASSWORD, *options: str) -> Ended:
         environment.setattr("sys.stdin", StringIO(f"{password}\n"))
-        return keyturn("create-admin", "--email", email)
+        return keyturn("create-admin", "--email", email, *options)
 
     return create
 
@@ -73,13 +73,43 @@ def test_no_password_is_refused(create_admin: Create) -> None:
     assert create_admin(password="").err == "keyturn: there is no password on standard input\n"
 
 
-def test_an_address_that_is_taken_is_refused_with_what_to_do(
-    create_admin: Create, keyturn: Run
-) -> None:
+def test_an_address_that_is_taken_is_refused_with_what_to_do(create_admin: Create) -> None:
     create_admin()
     refused = create_admin()
     assert refused.code == 2
-    assert refused.err.endswith(f": keyturn users set-roles {ADMIN} admin user\n")
+    assert f"{ADMIN} is registered already" in refused.err
+    assert "--take-over" in refused.err
+    assert "set-roles" not in refused.err
+
+
+def test_an_account_is_taken_over_when_the_operator_says_so(
+    create_admin: Create, keyturn: Run
+) -> None:
+    create_admin()
+    create_admin("other@example.com")
+    assert keyturn("users", "set-roles", ADMIN, "user").code == 0
+    taken = create_admin(ADMIN, "another one of mine", "--take-over")
+    assert (taken.code, taken.err) == (0, "")
+    assert "is an administrator now" in taken.out
+    roles = {user["email"]: user["roles"] for user in users(keyturn)}
+    assert roles[ADMIN] == ["admin", "user"]
+    # An address that nobody has registered is no reason to refuse.
+    assert create_admin("third@example.com", PASSWORD, "--take-over").code == 0
+
+
+def test_who_may_grant_a_role_is_said_with_its_definition(
+    create_admin: Create, keyturn: Run
+) -> None:
+    create_admin()
+    made = keyturn("roles", "define", "support", "users:read", "--assignable-by", "lead")
+    assert made.out.splitlines() == [
+        "support permits: users:read",
+        "Besides its holders, it is granted by: lead",
+    ]
+    kept = keyturn("roles", "define", "support")
+    assert kept.out.splitlines()[1] == "Besides its holders, it is granted by: lead"
+    removed = keyturn("roles", "define", "support", "--assignable-by", "")
+    assert removed.out == "support permits: nothing\n"
 
 
 def test_the_password_is_asked_for_twice_on_a_terminal_and_not_shown(

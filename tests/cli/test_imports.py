@@ -52,7 +52,12 @@ def test_accounts_are_imported_and_a_second_time_skipped(
     lines: list[dict[str, object]] = [
         {"email": "ada@example.com", "password_hash": DJANGO, "display_name": "Ada 👩\u200d💻"},
         {"email": "Eve@Example.COM", "password_hash": BCRYPT, "email_verified": True},
-        {"email": "root@example.com", "password_hash": BCRYPT, "roles": ["user", "admin"]},
+        {
+            "email": "root@example.com",
+            "password_hash": BCRYPT,
+            "roles": ["user", "admin"],
+            "email_verified": True,
+        },
     ]
     ended = import_lines(*lines)
     assert (ended.code, ended.out, ended.err) == (

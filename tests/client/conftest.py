@@ -24,6 +24,8 @@ class Service:
         self.rotated_at = clock.now()
         self.ended = False
         self.asked: list[str] = []
+        self.device_tokens: list[object] = []
+        self.issues_device_tokens = True
         self.failures: list[object] = []
         self.rotates_before_failing = False
         self.dead: set[str] = set()
@@ -44,7 +46,8 @@ class Service:
             if body["password"] != "a passphrase of my own":
                 return httpx.Response(401, json={"code": "invalid_credentials"})
             self.generation, self.ended = self.generation + 10, False
-            return self._tokens()
+            self.device_tokens.append(body.get("device_token"))
+            return self._tokens(is_login=self.issues_device_tokens)
         if request.url.path == "/v1/auth/logout":
             self.ended = True
             return httpx.Response(204)
@@ -78,10 +81,12 @@ class Service:
         self.ended = True
         return httpx.Response(401, json={"code": "invalid_refresh_token"})
 
-    def _tokens(self, resource: str = "") -> httpx.Response:
+    def _tokens(self, resource: str = "", *, is_login: bool = False) -> httpx.Response:
+        device = {"device_token": f"device-{self.generation}"} if is_login else {}
         return httpx.Response(
             200,
             json={
+                **device,
                 "access_token": f"access-{self.generation}{resource and f'@{resource}'}",
                 "token_type": "Bearer",
                 "expires_in": 900,

@@ -16,10 +16,13 @@ from keyturn.client import (
     FileTokenStorage,
     KeyturnClient,
     LoginRefused,
+    MemoryTokenStorage,
     NotLoggedIn,
     ResourceRefused,
     ServiceUnavailable,
     SessionEnded,
+    Tokens,
+    TokenStorage,
     UnexpectedAnswer,
 )
 from keyturn.domain.secret import Secret
@@ -51,6 +54,8 @@ class Service(Protocol):
     rotates_before_failing: bool
     dead: set[str]
     wrong_audience: bool
+    device_tokens: list[object]
+    issues_device_tokens: bool
 
 
 async def test_a_login_gives_tokens_until_it_is_time_to_refresh(
@@ -383,3 +388,55 @@ async def test_a_cancelled_task_does_not_lose_the_answer(clock: ManualClock) -> 
         gate.set()
         assert (await client.access_token()).reveal() == "access-1"
     assert len(handed_in) == 1
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+async def test_the_device_token_of_a_login_is_sent_with_the_next_one_also_after_a_logout(
+    connect: Callable[..., Client],
+    service: Service,
+    clock: ManualClock,
+    tmp_path: Path,
+    *,
+    in_file: bool,
+) -> None:
+    storage = FileTokenStorage(tmp_path / "tokens.json") if in_file else MemoryTokenStorage()
+    client = connect(storage)
+    await client.login()
+    clock.advance(timedelta(seconds=720))
+    await client.access_token()
+    await client.logout()
+    with pytest.raises(LoginRefused):
+        await client.login("a wrong password")
+    await client.login()
+    await connect(storage).login()
+    assert service.device_tokens == [None, "device-10", "device-21"]
+
+
+async def test_a_service_that_issues_no_device_token_is_no_problem(
+    client: Client, service: Service
+) -> None:
+    service.issues_device_tokens = False
+    await client.login()
+    await client.login()
+    assert service.device_tokens == [None, None]
+
+
+async def test_a_storage_of_ones_own_that_keeps_no_device_token_still_works(
+    connect: Callable[..., Client], service: Service
+) -> None:
+    class OldStorage(TokenStorage):
+        tokens: Tokens | None = None
+
+        def load(self) -> Tokens | None:
+            return self.tokens
+
+        def save(self, tokens: Tokens) -> None:
+            self.tokens = tokens
+
+        def clear(self) -> None:
+            self.tokens = None
+
+    client = connect(OldStorage())
+    await client.login()
+    await client.login()
+    assert service.device_tokens == [None, None]

@@ -87,3 +87,26 @@ def test_a_save_that_fails_leaves_what_was_there(
 def test_tokens_do_not_show() -> None:
     assert "access-1" not in repr(TOKENS)
     assert "refresh-1" not in repr(TOKENS)
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_a_device_token_outlives_the_login(kind: str, file: Path) -> None:
+    storage: TokenStorage = MemoryTokenStorage() if kind == "memory" else FileTokenStorage(file)
+    assert storage.load_device_token() is None
+    storage.save(TOKENS)
+    storage.save_device_token(Secret("device-1"))
+    storage.save_device_token(Secret("device-2"))
+    storage.clear()
+    assert storage.load() is None
+    assert storage.load_device_token() == Secret("device-2")
+
+
+def test_the_file_of_the_device_is_its_owners_alone(file: Path) -> None:
+    storage = FileTokenStorage(file)
+    storage.save_device_token(Secret("device-1"))
+    [written] = file.parent.iterdir()
+    assert written.name == "tokens.json.device"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    written.chmod(0o644)
+    with pytest.raises(UnsafeTokenFile, match="chmod 600"):
+        storage.load_device_token()

@@ -37,7 +37,8 @@ COOKIE = "canary-cookie-5"
 QUERY = "canary-query-6"
 PATH = "canary-path-7"
 FIELD = "canary-field-8"
-CANARIES = (PASSWORD, NEW_PASSWORD, WRONG_PASSWORD, TOKEN, COOKIE, QUERY, PATH, FIELD)
+DEVICE = "canary-device-9"
+CANARIES = (PASSWORD, NEW_PASSWORD, WRONG_PASSWORD, TOKEN, COOKIE, QUERY, PATH, FIELD, DEVICE)
 
 BODY = {
     "email": EMAIL,
@@ -45,6 +46,7 @@ BODY = {
     "current_password": WRONG_PASSWORD,
     "new_password": "canary-pw",
     "refresh_token": TOKEN,
+    "device_token": DEVICE,
     FIELD: FIELD,
 }
 
@@ -132,7 +134,7 @@ async def a_day_in_the_life(
     ada = {"email": EMAIL, "password": PASSWORD}
     for body in (ada, ada, ada | {"password": "short"}, ada | {"email": "no address"}):
         await client.post("/v1/auth/register", json=body)
-    wrong = ada | {"password": WRONG_PASSWORD}
+    wrong = ada | {"password": WRONG_PASSWORD, "device_token": DEVICE}
     for body in (wrong, wrong | {"email": "eve@example.com"}, wrong | {"password": "\x00" + FIELD}):
         await client.post("/v1/auth/login", json=body)
     login = (await client.post("/v1/auth/login", json=ada)).json()
@@ -183,7 +185,8 @@ async def secrets_in_every_place(
         for method in methods
         if (path, method) not in _END_THE_SESSION
     ]
-    cookies = {"Cookie": f"keyturn_refresh={COOKIE}; __Secure-keyturn_refresh={COOKIE}"}
+    names = ("keyturn_refresh", "__Host-keyturn_refresh", "__Host-keyturn_device")
+    cookies = {"Cookie": "; ".join(f"{name}={COOKIE}" for name in names)}
     for method, path in [*asked, ("GET", f"/{PATH}"), ("PUT", "/v1/auth/login")]:
         for bearer in bearers:
             headers = cookies | {"Authorization": bearer, "X-Requested-With": "x"}
@@ -224,7 +227,7 @@ async def test_no_secret_is_told_by_a_service_that_works(
         await secrets_in_every_place(client, app, ["", f"Bearer {TOKEN}", f"Bearer {token}"])
         bearer = {"Authorization": f"Bearer {token}"}
         assert (await client.get("/v1/admin/users", headers=bearer)).status_code == 200
-        overheard.tell((await client.get("/metrics")).text)
+        overheard.tell(app.state.keyturn_metrics.render().decode())
     events, hashes = stored(tmp_path)
     overheard.tell(events)
     overheard.secrets |= hashes
@@ -260,7 +263,7 @@ async def test_no_secret_is_told_by_a_failure_that_nobody_expected(
             json={"email": EMAIL, "password": password},
             headers={"Authorization": f"Bearer {TOKEN}"},
         )
-        overheard.tell((await client.get("/metrics")).text)
+        overheard.tell(app.state.keyturn_metrics.render().decode())
     assert answer.status_code == 500
     assert "failed unexpectedly" in overheard.logs
     assert ExplodingLogin.__qualname__ not in answer.text
@@ -279,6 +282,6 @@ async def test_no_secret_is_told_by_a_service_that_has_lost_its_store(
         assert (await client.post("/v1/auth/login", json=login)).status_code == 503
         assert (await client.get("/health/ready")).status_code == 503
         await secrets_in_every_place(client, app, [f"Bearer {TOKEN}"])
-        overheard.tell((await client.get("/metrics")).text)
+        overheard.tell(app.state.keyturn_metrics.render().decode())
     assert "fails, and is tried again" in overheard.logs
     assert overheard.leaks() == set()

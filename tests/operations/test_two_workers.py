@@ -1,6 +1,9 @@
 """What happens on one worker holds on all of them, soon, and no worker guesses."""
 
+import os
+import re
 import select
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -223,22 +226,58 @@ def test_with_the_database_cut_off_nobody_who_was_revoked_gets_back_in(
 
 
 @pytest.mark.usefixtures("on_postgres")
-def test_the_figures_of_both_workers_are_told_by_either(
-    serving: Serve, api: Connect, eventually: Eventually
+def test_the_figures_of_both_workers_are_on_one_page_also_of_a_worker_that_was_killed(
+    serving: Serve, environment: pytest.MonkeyPatch, api: Connect, eventually: Eventually
 ) -> None:
+    environment.setenv("KEYTURN_METRICS_PORT", "0")
     with serving("--workers", "2") as banner:
         service = api(banner)
+        page = re.search(r"Metrics are at (http://127\.0\.0\.1:\S+)", banner)
+        assert page
+
+        def figures() -> list[str]:
+            return httpx.get(page[1], timeout=60).text.splitlines()
+
         token = service.register_and_log_in()["access_token"]
         service.verdicts(token, times=20)
-        figures = service.call("GET", "/metrics").text.splitlines()
         route = 'method="GET",route="/v1/auth/verify"'
-        assert f'keyturn_http_requests_total{{{route},status="204"}} 20.0' in figures
-        assert 'keyturn_logins_total{result="succeeded"} 1.0' in figures
+
+        def verified(times: int) -> bool:
+            return f'keyturn_http_requests_total{{{route},status="204"}} {times}.0' in figures()
+
+        eventually(lambda: verified(20))
+        assert 'keyturn_logins_total{result="succeeded"} 1.0' in figures()
+        for worker in workers_of_this_process():
+            os.kill(worker, signal.SIGKILL)
+        assert verified(20)
+        eventually(lambda: service.call("GET", "/health/live").status_code == 200)
+        service.verdicts(token, times=5)
+        eventually(lambda: verified(25))
 
         def both_follow() -> bool:
-            figures = service.call("GET", "/metrics").text.splitlines()
             name = "keyturn_revocations_followed"
-            [followed] = [line for line in figures if line.startswith(name)]
+            [followed] = [line for line in figures() if line.startswith(name)]
             return float(followed.split()[1]) > 0
 
         eventually(both_follow)
+
+
+def workers_of_this_process() -> list[int]:
+    """The workers of the one service that this process has started."""
+    [service] = children_of(os.getpid())
+    return children_of(service)
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            stat = entry.read_text()
+            command = entry.with_name("cmdline").read_bytes()
+            # The fields behind the name, which may have blanks in it.
+            if (
+                int(stat.rpartition(")")[2].split()[1]) == pid
+                and b"resource_tracker" not in command
+            ):
+                found.append(int(entry.parent.name))
+    return found

@@ -33,7 +33,9 @@ BOTH = frozenset({ADMIN_ROLE.name, USER_ROLE.name})
 
 
 async def administrator(keyturn: InMemoryKeyturn, email: str = "root@example.com") -> Principal:
-    await keyturn.register_user.execute(RegisterUserCommand(email, PASSWORD, roles=BOTH))
+    await keyturn.register_user.execute(
+        RegisterUserCommand(email, PASSWORD, roles=BOTH, email_is_verified=True)
+    )
     tokens = await keyturn.login(email)
     return keyturn.authenticate_access.execute(tokens.access_token)
 
@@ -52,7 +54,7 @@ async def helper(keyturn: InMemoryKeyturn, *permissions: str) -> Principal:
 async def test_an_administrator_assigns_roles_and_the_user_has_them(
     keyturn: InMemoryKeyturn,
 ) -> None:
-    root, user = await administrator(keyturn), await keyturn.register()
+    root, user = await administrator(keyturn), await keyturn.register(verified=True)
     changed = await keyturn.assign_roles.execute(AssignRolesCommand(user.id, BOTH, root))
     assert changed.role_names == BOTH
     assert await keyturn.get_user.execute(user.id) == changed
@@ -80,12 +82,11 @@ async def test_all_permissions_of_the_role_admin_are_not_enough_to_hand_it_on(
             await keyturn.assign_roles.execute(AssignRolesCommand(promoted, BOTH, actor))
 
 
-async def test_who_is_no_administrator_leaves_another_one_what_they_are(
-    keyturn: InMemoryKeyturn,
-) -> None:
+async def test_who_is_no_administrator_changes_no_role_of_one(keyturn: InMemoryKeyturn) -> None:
     root, actor = await administrator(keyturn), await helper(keyturn, "roles:assign")
-    changed = await keyturn.assign_roles.execute(AssignRolesCommand(root.user_id, ADMIN, actor))
-    assert changed.role_names == ADMIN
+    with pytest.raises(PermissionDenied):
+        await keyturn.assign_roles.execute(AssignRolesCommand(root.user_id, ADMIN, actor))
+    assert keyturn.store.users[root.user_id].role_names == BOTH
 
 
 async def test_a_demoted_administrator_assigns_nothing_by_an_older_token(
@@ -294,7 +295,7 @@ async def test_users_are_found_by_a_part_of_the_address_a_role_and_a_status(
 
 
 async def test_the_command_line_may_do_what_it_is_asked(keyturn: InMemoryKeyturn) -> None:
-    user = await keyturn.register()
+    user = await keyturn.register(verified=True)
     changed = await keyturn.assign_roles.execute(AssignRolesCommand(user.id, BOTH, actor=None))
     assert changed.role_names == BOTH
     assert (await keyturn.get_user.by_email("ADA@example.com")).id == user.id

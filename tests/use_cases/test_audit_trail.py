@@ -12,6 +12,7 @@ from keyturn.domain.events import AuditEvent, AuditEventType, LoginFailure, Orig
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import UserStatus
 from keyturn.ports.persistence import AuditFilter
+from keyturn.testing.builders import make_principal
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.assign_roles import AssignRolesCommand
 from keyturn.use_cases.change_password import ChangePasswordCommand
@@ -87,10 +88,10 @@ async def test_a_plain_rotation_is_not_noted_and_a_replay_and_a_reuse_are(
 
 
 async def test_every_change_is_noted_with_its_actor_and_subject(keyturn: InMemoryKeyturn) -> None:
-    await keyturn.register("root@example.com")
+    await keyturn.register("root@example.com", verified=True)
     root_tokens = await keyturn.login("root@example.com")
     await keyturn.assign_roles.execute(
-        AssignRolesCommand(root_tokens.user_id, frozenset({"admin"}), actor=None)
+        AssignRolesCommand(root_tokens.user_id, frozenset({"admin", "user"}), actor=None)
     )
     root_tokens = (await keyturn.refresh(root_tokens.refresh_token)).tokens
     root = keyturn.authenticate_access.execute(root_tokens.access_token)
@@ -102,7 +103,9 @@ async def test_every_change_is_noted_with_its_actor_and_subject(keyturn: InMemor
     )
     await keyturn.logout(tokens.refresh_token)
     await keyturn.logout(tokens.refresh_token)
-    await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(ada.id, root.user_id))
+    await keyturn.revoke_all_families.execute(
+        RevokeAllFamiliesCommand(ada.id, make_principal(root.user_id))
+    )
     await keyturn.define_role.execute(DefineRoleCommand("writer", frozenset(), root))
     await keyturn.assign_roles.execute(AssignRolesCommand(ada.id, frozenset({"writer"}), root))
     await keyturn.delete_role.execute(DeleteRoleCommand("writer", root))
@@ -124,7 +127,9 @@ async def test_every_change_is_noted_with_its_actor_and_subject(keyturn: InMemor
 
 async def test_an_event_tells_in_which_session_it_was_done(keyturn: InMemoryKeyturn) -> None:
     both = frozenset({"user", "admin"})
-    await keyturn.register_user.execute(RegisterUserCommand(ADA, PASSWORD, roles=both))
+    await keyturn.register_user.execute(
+        RegisterUserCommand(ADA, PASSWORD, roles=both, email_is_verified=True)
+    )
     eve = await keyturn.register("eve@example.com")
     tokens = await keyturn.login()
     root = keyturn.authenticate_access.execute(tokens.access_token)
@@ -137,9 +142,7 @@ async def test_an_event_tells_in_which_session_it_was_done(keyturn: InMemoryKeyt
         UpdateProfileCommand(root.user_id, "Ada", root.session_id, ORIGIN)
     )
     for user_id in (eve.id, root.user_id):
-        await keyturn.revoke_all_families.execute(
-            RevokeAllFamiliesCommand(user_id, root.user_id, session_id=root.session_id)
-        )
+        await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(user_id, root))
     assert [event.type.value for event in events(keyturn)[before:]] == [
         "role_defined",
         "roles_changed",
@@ -166,7 +169,9 @@ async def test_a_profile_that_stays_as_it_is_is_no_event(keyturn: InMemoryKeytur
 
 async def test_a_registration_tells_which_roles_came_with_it(keyturn: InMemoryKeyturn) -> None:
     both = frozenset({"user", "admin"})
-    await keyturn.register_user.execute(RegisterUserCommand(ADA, PASSWORD, roles=both))
+    await keyturn.register_user.execute(
+        RegisterUserCommand(ADA, PASSWORD, roles=both, email_is_verified=True)
+    )
     assert events(keyturn)[-1].details == {"roles": "admin user"}
 
 

@@ -165,7 +165,9 @@ async def test_guesses_with_a_stolen_token_end_where_those_of_strangers_do(
     kinds = [mail.kind for mail in keyturn.store.mails.values()]
     assert kinds.count(MailKind.LOGIN_BLOCKED) == 1
     # The owner's own device goes on as ever, and so does the change after a login there.
-    await keyturn.login_user.execute(LoginUserCommand(ADA, PASSWORD, origin=HOME))
+    await keyturn.login_user.execute(
+        LoginUserCommand(ADA, PASSWORD, origin=HOME, device_token=tokens.device_token)
+    )
     await keyturn.request_email_change.execute(right)
 
 
@@ -297,7 +299,9 @@ async def test_a_login_that_waits_for_a_verified_address_fills_nobodys_mailbox()
     keyturn.store.mails.clear()
     with pytest.raises(InvalidCredentials):
         await keyturn.login()
+    await keyturn.deliver_mail.execute()
     assert keyturn.store.mails == {}
+    assert keyturn.sent_mails == []
 
 
 async def test_a_disabled_users_links_are_void_when_the_user_is_enabled_again(

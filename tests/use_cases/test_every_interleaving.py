@@ -33,6 +33,7 @@ from keyturn.domain.refresh_token_family import (
 )
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import UserStatus
+from keyturn.testing.builders import make_principal
 from keyturn.testing.in_memory import PASSWORD, InMemoryKeyturn, run
 from keyturn.use_cases.change_password import ChangePasswordCommand
 from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
@@ -372,7 +373,7 @@ def logout(race: Race) -> Coroutine[object, None, object]:
 
 def logout_everywhere(race: Race) -> Coroutine[object, None, object]:
     return race.keyturn.revoke_all_families.execute(
-        RevokeAllFamiliesCommand(race.user.id, race.user.id)
+        RevokeAllFamiliesCommand(race.user.id, make_principal(race.user.id))
     )
 
 

@@ -44,7 +44,9 @@ async def leave(keyturn: InMemoryKeyturn, tokens: TokenPair) -> User:
 
 async def administrator(keyturn: InMemoryKeyturn, email: str = "root@example.com") -> Principal:
     await keyturn.register_user.execute(
-        RegisterUserCommand(email, PASSWORD, roles=frozenset({"user", "admin"}))
+        RegisterUserCommand(
+            email, PASSWORD, roles=frozenset({"user", "admin"}), email_is_verified=True
+        )
     )
     tokens = await keyturn.login(email)
     return keyturn.authenticate_access.execute(tokens.access_token)

@@ -12,7 +12,7 @@ from keyturn.use_cases.assign_roles import AssignRolesCommand
 @pytest.mark.parametrize("policy", [ClaimsPolicy.NONE, ClaimsPolicy.ROLES])
 async def test_what_the_token_keeps_to_itself_is_looked_up(policy: ClaimsPolicy) -> None:
     keyturn = InMemoryKeyturn(claims_policy=policy)
-    user = await keyturn.register()
+    user = await keyturn.register(verified=True)
     tokens = await keyturn.login()
     principal = keyturn.authenticate_access.execute(tokens.access_token)
     assert principal.permissions is None
@@ -22,7 +22,7 @@ async def test_what_the_token_keeps_to_itself_is_looked_up(policy: ClaimsPolicy)
 
 
 async def test_a_token_that_tells_all_costs_no_look_up(keyturn: InMemoryKeyturn) -> None:
-    await keyturn.register()
+    await keyturn.register(verified=True)
     tokens = await keyturn.login()
     principal = keyturn.authenticate_access.execute(tokens.access_token)
     keyturn.store.users.clear()
@@ -31,7 +31,7 @@ async def test_a_token_that_tells_all_costs_no_look_up(keyturn: InMemoryKeyturn)
 
 async def test_what_was_looked_up_is_remembered_for_a_while() -> None:
     keyturn = InMemoryKeyturn(claims_policy=ClaimsPolicy.NONE)
-    user = await keyturn.register()
+    user = await keyturn.register(verified=True)
     tokens = await keyturn.login()
     principal = keyturn.authenticate_access.execute(tokens.access_token)
     await keyturn.resolve_permissions.execute(principal)
@@ -45,7 +45,7 @@ async def test_what_was_looked_up_is_remembered_for_a_while() -> None:
 
 async def test_new_rights_are_never_hidden_by_remembered_ones() -> None:
     keyturn = InMemoryKeyturn(claims_policy=ClaimsPolicy.NONE)
-    user = await keyturn.register()
+    user = await keyturn.register(verified=True)
     tokens = await keyturn.login()
     await keyturn.resolve_permissions.execute(
         keyturn.authenticate_access.execute(tokens.access_token)

@@ -18,6 +18,7 @@ from keyturn.domain.policies import SessionPolicy, revoked_until
 from keyturn.domain.secret import Secret
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, UserStatus
 from keyturn.ports.revocations import RevocationPage
+from keyturn.testing.builders import make_principal
 from keyturn.testing.in_memory import PASSWORD, InMemoryKeyturn
 from keyturn.use_cases.assign_roles import AssignRolesCommand
 from keyturn.use_cases.change_password import ChangePasswordCommand
@@ -45,13 +46,13 @@ async def logout(keyturn: InMemoryKeyturn, tokens: TokenPair) -> None:
 
 async def end_session(keyturn: InMemoryKeyturn, tokens: TokenPair) -> None:
     await keyturn.end_session.execute(
-        EndSessionCommand(tokens.user_id, tokens.session_id, tokens.user_id)
+        EndSessionCommand(tokens.user_id, tokens.session_id, make_principal(tokens.user_id))
     )
 
 
 async def logout_everywhere(keyturn: InMemoryKeyturn, tokens: TokenPair) -> None:
     await keyturn.revoke_all_families.execute(
-        RevokeAllFamiliesCommand(tokens.user_id, tokens.user_id)
+        RevokeAllFamiliesCommand(tokens.user_id, make_principal(tokens.user_id))
     )
 
 
@@ -111,7 +112,7 @@ ENDINGS: list[Ending] = [
 async def test_what_ends_a_session_or_its_rights_kills_its_access_token_at_once(
     keyturn: InMemoryKeyturn, ending: Ending
 ) -> None:
-    await keyturn.register()
+    await keyturn.register(verified=True)
     tokens = await keyturn.login()
     assert is_good(keyturn, tokens)
     await ending(keyturn, tokens)
@@ -122,7 +123,7 @@ async def test_what_ends_a_session_or_its_rights_kills_its_access_token_at_once(
 async def test_another_process_that_follows_the_list_knows_after_its_next_look(
     keyturn: InMemoryKeyturn, ending: Ending
 ) -> None:
-    await keyturn.register()
+    await keyturn.register(verified=True)
     tokens = await keyturn.login()
     other = another_process(keyturn)
     await other.revocations.follow()
@@ -148,7 +149,7 @@ def another_process(keyturn: InMemoryKeyturn) -> InMemoryKeyturn:
 async def test_a_session_that_goes_on_gets_new_claims_by_a_refresh(
     keyturn: InMemoryKeyturn, ending: Ending
 ) -> None:
-    await keyturn.register()
+    await keyturn.register(verified=True)
     tokens = await keyturn.login()
     await ending(keyturn, tokens)
     refreshed = (await keyturn.refresh(tokens.refresh_token)).tokens
@@ -163,7 +164,7 @@ async def test_a_session_that_goes_on_gets_new_claims_by_a_refresh(
 async def test_what_ends_one_session_leaves_the_users_others_alone(
     keyturn: InMemoryKeyturn, ending: Ending
 ) -> None:
-    await keyturn.register()
+    await keyturn.register(verified=True)
     tokens, other = await keyturn.login(), await keyturn.login()
     await ending(keyturn, tokens)
     assert is_good(keyturn, other)
@@ -172,10 +173,10 @@ async def test_what_ends_one_session_leaves_the_users_others_alone(
 async def test_logging_out_elsewhere_kills_the_other_tokens_and_not_ones_own(
     keyturn: InMemoryKeyturn,
 ) -> None:
-    user = await keyturn.register()
+    user = await keyturn.register(verified=True)
     other, current = await keyturn.login(), await keyturn.login()
     await keyturn.revoke_all_families.execute(
-        RevokeAllFamiliesCommand(user.id, user.id, keep=current.session_id)
+        RevokeAllFamiliesCommand(user.id, make_principal(user.id), keep=current.session_id)
     )
     assert (is_good(keyturn, other), is_good(keyturn, current)) == (False, True)
 
@@ -183,25 +184,29 @@ async def test_logging_out_elsewhere_kills_the_other_tokens_and_not_ones_own(
 async def test_a_login_after_logging_out_everywhere_is_good_in_the_same_second(
     keyturn: InMemoryKeyturn,
 ) -> None:
-    user = await keyturn.register()
+    user = await keyturn.register(verified=True)
     before = await keyturn.login()
-    await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(user.id, user.id))
+    await keyturn.revoke_all_families.execute(
+        RevokeAllFamiliesCommand(user.id, make_principal(user.id))
+    )
     after = await keyturn.login()
     assert (is_good(keyturn, before), is_good(keyturn, after)) == (False, True)
 
 
 async def test_another_users_tokens_stay_good(keyturn: InMemoryKeyturn) -> None:
-    user = await keyturn.register()
+    user = await keyturn.register(verified=True)
     await keyturn.register("eve@example.com")
     eve = await keyturn.login("eve@example.com")
-    await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(user.id, user.id))
+    await keyturn.revoke_all_families.execute(
+        RevokeAllFamiliesCommand(user.id, make_principal(user.id))
+    )
     assert is_good(keyturn, eve)
 
 
 async def test_an_entry_is_dropped_when_every_token_it_kills_has_expired(
     keyturn: InMemoryKeyturn,
 ) -> None:
-    await keyturn.register()
+    await keyturn.register(verified=True)
     tokens = await keyturn.login()
     await keyturn.logout(tokens.refresh_token)
     gone = revoked_until(keyturn.clock.now(), keyturn.session_policy.access_ttl)
@@ -231,7 +236,7 @@ async def test_a_process_that_has_lost_touch_trusts_no_token_and_recovers_by_its
         codec=one.codec,
         max_staleness=timedelta(seconds=10),
     )
-    await one.register()
+    await one.register(verified=True)
     tokens, logged_out = await one.login(), await one.login()
     with pytest.raises(RevocationsUnknown):
         other.authenticate_access.execute(tokens.access_token)
@@ -275,7 +280,7 @@ async def test_what_another_process_has_just_revoked_is_inactive_here_before_it_
         unit_of_work=one.unit_of_work, revocations=BrokenList(one.store), codec=one.codec
     )
     await other.revocations.follow()
-    user, tokens = await one.register(), await one.login()
+    user, tokens = await one.register(verified=True), await one.login()
     service = Client("notes", secret_digest(Secret("a secret")), introspects=True)
     assert await other.introspect_token.execute(service, tokens.access_token) is not None
     await one.assign_roles.execute(AssignRolesCommand(user.id, frozenset(), actor=None))
@@ -285,7 +290,7 @@ async def test_what_another_process_has_just_revoked_is_inactive_here_before_it_
 
 async def test_what_is_known_to_be_revoked_stays_so_when_touch_is_lost() -> None:
     keyturn = InMemoryKeyturn(max_staleness=timedelta(seconds=10))
-    await keyturn.register()
+    await keyturn.register(verified=True)
     tokens = await keyturn.login()
     await keyturn.logout(tokens.refresh_token)
     keyturn.advance(minutes=1)
@@ -297,7 +302,7 @@ async def test_a_clock_set_back_does_not_make_an_old_copy_young() -> None:
         max_staleness=timedelta(seconds=10),
         session_policy=SessionPolicy(access_ttl=timedelta(hours=1)),
     )
-    await keyturn.register()
+    await keyturn.register(verified=True)
     tokens = await keyturn.login()
     keyturn.advance(seconds=-11)
     with pytest.raises(RevocationsUnknown):
@@ -307,7 +312,7 @@ async def test_a_clock_set_back_does_not_make_an_old_copy_young() -> None:
 async def test_a_clock_that_was_ahead_for_a_moment_brings_no_revoked_token_back(
     keyturn: InMemoryKeyturn,
 ) -> None:
-    await keyturn.register()
+    await keyturn.register(verified=True)
     tokens = await keyturn.login()
     await keyturn.logout(tokens.refresh_token)
     await keyturn.revocations.follow()

@@ -8,6 +8,7 @@ import pytest
 from keyturn.domain.errors import InvalidRefreshToken, SessionNotFound, UserNotFound
 from keyturn.domain.ids import FamilyId, UserId
 from keyturn.domain.refresh_token_family import EndReason, RevokeReason
+from keyturn.testing.builders import make_principal
 from keyturn.testing.in_memory import InMemoryKeyturn
 from keyturn.use_cases.end_session import EndSessionCommand
 from keyturn.use_cases.list_sessions import ListSessionsQuery
@@ -69,7 +70,9 @@ async def test_nobody_sees_the_sessions_of_another(keyturn: InMemoryKeyturn) -> 
 async def test_one_of_my_sessions_can_be_ended(keyturn: InMemoryKeyturn) -> None:
     user = await keyturn.register()
     lost, kept = await keyturn.login(), await keyturn.login()
-    await keyturn.end_session.execute(EndSessionCommand(user.id, lost.session_id, user.id))
+    await keyturn.end_session.execute(
+        EndSessionCommand(user.id, lost.session_id, make_principal(user.id))
+    )
     with pytest.raises(InvalidRefreshToken):
         await keyturn.refresh(lost.refresh_token)
     await keyturn.refresh(kept.refresh_token)
@@ -81,7 +84,9 @@ async def test_another_users_session_is_not_found_and_stays(keyturn: InMemoryKey
     tokens = await keyturn.login()
     eve = await keyturn.register("eve@example.com")
     with pytest.raises(SessionNotFound):
-        await keyturn.end_session.execute(EndSessionCommand(eve.id, tokens.session_id, eve.id))
+        await keyturn.end_session.execute(
+            EndSessionCommand(eve.id, tokens.session_id, make_principal(eve.id))
+        )
     await keyturn.refresh(tokens.refresh_token)
 
 
@@ -89,7 +94,7 @@ async def test_an_unknown_session_is_not_found(keyturn: InMemoryKeyturn) -> None
     user = await keyturn.register()
     with pytest.raises(SessionNotFound):
         await keyturn.end_session.execute(
-            EndSessionCommand(user.id, FamilyId(UUID(int=0)), user.id)
+            EndSessionCommand(user.id, FamilyId(UUID(int=0)), make_principal(user.id))
         )
 
 
@@ -98,7 +103,9 @@ async def test_logging_out_everywhere_ends_every_session_and_raises_the_epoch(
 ) -> None:
     user = await keyturn.register()
     sessions = [await keyturn.login() for _ in range(3)]
-    await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(user.id, user.id))
+    await keyturn.revoke_all_families.execute(
+        RevokeAllFamiliesCommand(user.id, make_principal(user.id))
+    )
     for tokens in sessions:
         with pytest.raises(InvalidRefreshToken):
             await keyturn.refresh(tokens.refresh_token)
@@ -109,7 +116,7 @@ async def test_logging_out_elsewhere_keeps_the_session_that_asks(keyturn: InMemo
     user = await keyturn.register()
     other, current = await keyturn.login(), await keyturn.login()
     await keyturn.revoke_all_families.execute(
-        RevokeAllFamiliesCommand(user.id, user.id, keep=current.session_id)
+        RevokeAllFamiliesCommand(user.id, make_principal(user.id), keep=current.session_id)
     )
     with pytest.raises(InvalidRefreshToken):
         await keyturn.refresh(other.refresh_token)
@@ -120,7 +127,9 @@ async def test_logging_out_everywhere_leaves_others_alone(keyturn: InMemoryKeytu
     await keyturn.register()
     tokens = await keyturn.login()
     eve = await keyturn.register("eve@example.com")
-    await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(eve.id, eve.id))
+    await keyturn.revoke_all_families.execute(
+        RevokeAllFamiliesCommand(eve.id, make_principal(eve.id))
+    )
     await keyturn.refresh(tokens.refresh_token)
 
 
@@ -139,7 +148,9 @@ async def test_a_login_that_races_a_logout_everywhere_ends_too_or_comes_after(
         async def logout(turns: int = head_start, log: list[str] = order) -> None:
             for _ in range(turns):
                 await asyncio.sleep(0)
-            await keyturn.revoke_all_families.execute(RevokeAllFamiliesCommand(user.id, user.id))
+            await keyturn.revoke_all_families.execute(
+                RevokeAllFamiliesCommand(user.id, make_principal(user.id))
+            )
             log.append("logout")
 
         tokens, _ = await asyncio.gather(login(), logout())

@@ -23,6 +23,7 @@ from keyturn.client.exchange import (
     HeldTokens,
     RefreshAttempts,
     bear,
+    device_token_of_login,
     is_for_another_resource,
     is_repeatable,
     login_body,
@@ -89,17 +90,24 @@ class AsyncKeyturnClient:
     ) -> None:
         """Start a session and keep its tokens; one that was there before is left to end.
 
+        The client sends the device token of its last login and keeps the new one, so that nobody
+        makes its user wait by guessing passwords.
+
         Raises:
             LoginRefused: the service does not accept it.
             ServiceUnavailable: there is no answer.
             UnexpectedAnswer: this is not how keyturn answers.
         """
         asked_at = self._clock.now()
-        body = login_body(email, password, device_name)
-        tokens = tokens_of_login(await self._post(LOGIN_PATH, body, within=LOGIN_TIMEOUT), asked_at)
+        body = login_body(email, password, device_name, self._storage.load_device_token())
+        answer = await self._post(LOGIN_PATH, body, within=LOGIN_TIMEOUT)
+        tokens = tokens_of_login(answer, asked_at)
+        device_token = device_token_of_login(answer)
         await self._settled()
         self._held.clear()
         self._storage.save(tokens)
+        if device_token is not None:
+            self._storage.save_device_token(device_token)
         self._rests_until = None
 
     async def access_token(self, *, rejected: Secret | None = None) -> Secret:

@@ -54,14 +54,18 @@ def require_safe(base_url: str, *, allow_plain_http: bool) -> None:
         )
 
 
-def login_body(email: str, password: Secret | str, device_name: str | None) -> dict[str, str]:
-    """Return the body of a login."""
+def login_body(
+    email: str, password: Secret | str, device_name: str | None, device_token: Secret | None
+) -> dict[str, str]:
+    """Return the body of a login; the device token is that of an earlier one, None for none."""
     body = {
         "email": email,
         "password": password.reveal() if isinstance(password, Secret) else password,
     }
     if device_name is not None:
         body["device_name"] = device_name
+    if device_token is not None:
+        body["device_token"] = device_token.reveal()
     return body
 
 
@@ -147,6 +151,12 @@ def tokens_of_login(answer: httpx.Response, asked_at: datetime) -> Tokens:
     if answer.status_code in (400, 401, 403, 422):
         raise LoginRefused(_code(answer))
     return _tokens(answer, asked_at)
+
+
+def device_token_of_login(answer: httpx.Response) -> Secret | None:
+    """Return the device token of a login that succeeded, None from a service that issues none."""
+    token = _members(answer).get("device_token")
+    return Secret(token) if isinstance(token, str) else None
 
 
 def tokens_of_refresh(

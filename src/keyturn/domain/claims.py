@@ -1,4 +1,4 @@
-"""What the two kinds of token say."""
+"""What the three kinds of token say."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,5 +51,25 @@ class RefreshClaims:
     token_id: TokenId
     user_id: UserId
     family_id: FamilyId
+    issued_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceClaims:
+    """The claims of a device token; the codec adds `iss`, `aud` and `type`.
+
+    A successful login issues a device token. The client sends it with the next login, which then
+    counts as one from a known device.
+
+    Attributes:
+        family_id: the session whose login issued the token.
+        credentials_version: the user's when the token was issued.
+        issued_at, expires_at: aware UTC, whole seconds.
+    """
+
+    user_id: UserId
+    family_id: FamilyId
+    credentials_version: int
     issued_at: datetime
     expires_at: datetime

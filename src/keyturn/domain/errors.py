@@ -38,6 +38,8 @@ KeyturnError
 ├── Conflict
 │   ├── EmailTaken               email_taken
 │   ├── LastAdministrator        last_administrator
+│   ├── AdministratorUnverified  administrator_unverified
+│   ├── RoleChanged              role_changed
 │   └── RoleProtected            role_protected
 ├── Unavailable                  (retry_after seconds)
 │   ├── StoreUnavailable         store_unavailable
@@ -53,6 +55,7 @@ KeyturnError
 └── StaleWrite                   (never leaves a use-case)
     ├── StaleUser                stale_user
     ├── StaleFamily              stale_family
+    ├── StaleRole                stale_role
     └── StaleOneTimeToken        stale_one_time_token
 ```
 
@@ -357,6 +360,20 @@ class LastAdministrator(Conflict):
     message = "The last administrator can't be demoted, disabled or deleted."
 
 
+class AdministratorUnverified(Conflict):
+    """The role `admin` would be granted to a user whose address nobody has verified."""
+
+    code = "administrator_unverified"
+    message = "The role `admin` needs a verified e-mail address."
+
+
+class RoleChanged(Conflict):
+    """The role is not the version that the caller has seen, or somebody else changes it now."""
+
+    code = "role_changed"
+    message = "The role has changed. Read it again, then decide again."
+
+
 class RoleProtected(Conflict):
     """The role is one that the service itself relies on."""
 
@@ -455,6 +472,13 @@ class StaleFamily(StaleWrite):
 
     code = "stale_family"
     message = "The session was changed meanwhile."
+
+
+class StaleRole(StaleWrite):
+    """The role is not the version that the write was based on."""
+
+    code = "stale_role"
+    message = "The role was changed by another request."
 
 
 class StaleOneTimeToken(StaleWrite):

@@ -16,12 +16,14 @@ class Origin:
     Attributes:
         ip: the client's address as text, believed only from trusted proxies.
         user_agent: as the client sent it, shortened.
-        request_id: the id that the answer and the log lines of the request carry.
+        request_id: the id that keyturn gave the request; its answer and its log lines carry it.
+        client_request_id: the `X-Request-ID` that a trusted proxy sent, None for none.
     """
 
     ip: str | None = None
     user_agent: str | None = None
     request_id: str | None = None
+    client_request_id: str | None = None
 
 
 class AuditEventType(StrEnum):
@@ -44,6 +46,7 @@ class AuditEventType(StrEnum):
     USER_DISABLED = "user_disabled"
     USER_ENABLED = "user_enabled"
     USER_IMPORTED = "user_imported"
+    ACCOUNT_TAKEN_OVER = "account_taken_over"
     EMAIL_VERIFIED = "email_verified"
     EMAIL_CHANGE_REQUESTED = "email_change_requested"
     EMAIL_CHANGED = "email_changed"

@@ -71,7 +71,10 @@ class SessionPolicy:
 
     @property
     def longest_token_life(self) -> timedelta:
-        """After this, whatever any worker has signed has expired, refresh tokens too."""
+        """After this, every access and refresh token that any worker has signed has expired.
+
+        Device tokens live longer. One whose key is gone counts as none, which costs a wait.
+        """
         return self.absolute_ttl + MAX_CLOCK_SKEW
 
 

@@ -22,6 +22,7 @@ class RevokeReason(StrEnum):
     ADMINISTRATOR = "administrator"
     REUSE_DETECTED = "reuse_detected"
     EVICTED = "evicted"
+    REPLACED = "replaced"
     PASSWORD_CHANGED = "password_changed"
     USER_DISABLED = "user_disabled"
     ACCOUNT_DELETED = "account_deleted"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from keyturn.domain.errors import InvalidEmail, InvalidRole
+from keyturn.domain.errors import AdministratorUnverified, InvalidEmail, InvalidRole
 from keyturn.domain.ids import UserId
 
 _NOTHING: frozenset[str] = frozenset()
@@ -31,24 +31,39 @@ class UserStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A named set of permissions, such as `posts:delete`."""
+    """A named set of permissions, such as `posts:delete`.
+
+    Attributes:
+        assignable_by: the names of roles whose holders may grant this role and take it away, in
+            addition to those who hold it and to those who hold `admin`.
+        version: raised by each change; a put of a version that is not the next one is stale.
+    """
 
     name: str
     permissions: frozenset[str]
+    assignable_by: frozenset[str] = frozenset()
+    version: int = 1
 
     @staticmethod
-    def define(name: str, permissions: frozenset[str]) -> "Role":
-        """Return a role whose names are fit for a header, a scope and a person.
+    def define(
+        name: str, permissions: frozenset[str], assignable_by: frozenset[str] = frozenset()
+    ) -> "Role":
+        """Return the first version of a role with names that fit a header, a scope and a person.
 
         Raises:
             InvalidRole: a name is not of the form `editor` or `posts:delete`.
         """
-        if not ROLE_NAME.fullmatch(name):
-            raise InvalidRole(f"{name!r} is not a role name such as `editor`.")
+        for role_name in (name, *sorted(assignable_by)):
+            if not ROLE_NAME.fullmatch(role_name):
+                raise InvalidRole(f"{role_name!r} is not a role name such as `editor`.")
         for permission in sorted(permissions):
             if not PERMISSION_NAME.fullmatch(permission):
                 raise InvalidRole(f"{permission!r} is not a permission such as `posts:delete`.")
-        return Role(name, permissions)
+        return Role(name, permissions, assignable_by)
+
+    def redefined(self, defined: "Role") -> "Role":
+        """Return the next version of this role, with everything else as in `defined`."""
+        return replace(defined, version=self.version + 1)
 
 
 USER_ROLE = Role("user", frozenset({"profile:read", "profile:write"}))
@@ -70,6 +85,28 @@ ADMIN_ROLE = Role(
 
 BUILT_IN_ROLES = (USER_ROLE, ADMIN_ROLE)
 """The roles that a new store holds."""
+
+
+def permissions_of(roles: frozenset[Role]) -> frozenset[str]:
+    """Return every permission that any of these roles gives."""
+    return _NOTHING.union(*[role.permissions for role in roles])
+
+
+def require_verified_administrator(roles: frozenset[Role], verified_at: datetime | None) -> None:
+    """Return unless these roles make an administrator of somebody with an unverified address.
+
+    Whoever registers an address first chooses its password. The role `admin` must not go to a
+    stranger who did so before the administrator came.
+
+    Args:
+        roles: what is granted.
+        verified_at: when the address was verified, None for never.
+
+    Raises:
+        AdministratorUnverified: the role `admin` is granted, and the address is not verified.
+    """
+    if verified_at is None and any(role.name == ADMIN_ROLE.name for role in roles):
+        raise AdministratorUnverified
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +167,7 @@ class User:
     @property
     def permissions(self) -> frozenset[str]:
         """Every permission that any of the user's roles gives."""
-        return _NOTHING.union(*[role.permissions for role in self.roles])
+        return permissions_of(self.roles)
 
     def logged_in(self, at: datetime, *, password_hash: str) -> "User":
         """Return the next version after a login at `at`, with the hash as it now is.
@@ -236,6 +273,24 @@ class User:
         """Return the next version with other roles; older access tokens die by the epoch."""
         return replace(
             self, roles=roles, epoch=self.epoch + 1, version=self.version + 1, updated_at=at
+        )
+
+    def taken_over(self, password_hash: str, roles: frozenset[Role], at: datetime) -> "User":
+        """Return the next version after an operator took the account over.
+
+        Nothing that a former holder of the account set stays: the password and the display name
+        are replaced, older access tokens and links are void, and wrong passwords are forgotten.
+        The operator vouches for the address.
+        """
+        return replace(
+            self.with_password(password_hash, at),
+            display_name=None,
+            status=UserStatus.ACTIVE,
+            deletion_due_at=None,
+            roles=roles,
+            email_verified_at=self.email_verified_at or at,
+            failed_logins=0,
+            last_failed_login_at=None,
         )
 
     def confirmed(self) -> "User":

@@ -5,10 +5,10 @@ The contract that every adapter keeps, and `keyturn.testing` checks:
 - **Writes are staged.** `add`, `save`, `revoke` and `revoke_all` only note what is to be done;
   nothing reaches the store before `UnitOfWork.commit`.
 - **Commit is atomic.** It applies everything staged, in the order staged, or nothing at all.
-- **Compare and swap.** A `save` carries an entity whose version (a user's `version`, a family's
-  `generation`) is one above the stored one. If the store holds another, the commit fails with
-  `StaleUser` or `StaleFamily`, and nothing of it is applied. Of any number of concurrent commits
-  that save the same version, exactly one succeeds.
+- **Compare and swap.** A `save` or a `put` carries an entity whose version (a user's or a role's
+  `version`, a family's `generation`) is one above the stored one. If the store holds another, the
+  commit fails with `StaleUser`, `StaleRole` or `StaleFamily`, and nothing of it is applied. Of any
+  number of concurrent commits that save the same version, exactly one succeeds.
 - **Revocation always wins.** `revoke` and `revoke_all` look at no version. They apply to what is
   stored at the moment of the commit; a family that is revoked can't be saved any more.
 - **Reads see what is committed**, never what is staged, and two reads are no snapshot: what a
@@ -102,15 +102,21 @@ class UserRepository(Protocol):
 
         It looks at no version, so that none of many at once is lost; an unknown user is no error.
         The one commit by which the count reaches `at_most` puts `when_reached` into the outbox.
+
+        It must take as many exchanges with the store for an unknown user as for a known one, and
+        for a count that reaches `at_most` as for one that does not: a failed login is staged this
+        way whether or not there is an account.
         """
 
     @abstractmethod
     def erase(self, user: User) -> None:
         """Stage the end of a user, and of all that is the user's: roles, families, one-time tokens.
 
-        Of what is kept, personal data goes too: mails to or about the user, and of the audit
-        events the IP and user agent of those that the user caused, or that nobody known caused to
-        the user. The commit raises `StaleUser` unless the stored version is `user.version`.
+        Of what is kept, personal data goes too: mails to or about the user, and the whole origin
+        of the audit events about the user that the user or nobody known caused. An event that the
+        user caused to somebody else, or to no user, must keep its origin: nobody removes the traces
+        of what they did to others by asking for erasure. The commit raises `StaleUser` unless the
+        stored version is `user.version`.
         """
 
     @abstractmethod
@@ -151,11 +157,27 @@ class RoleRepository(Protocol):
 
     @abstractmethod
     def put(self, role: Role) -> None:
-        """Stage a role's definition, new or changed."""
+        """Stage the next version of a role's definition; version 1 is a new role.
+
+        The commit raises `StaleRole` unless the stored version is `role.version - 1`, or the role
+        is new and none of its name is stored. Of any number of concurrent commits that put the
+        same version, exactly one succeeds.
+        """
 
     @abstractmethod
-    def delete(self, name: str) -> None:
-        """Stage the end of a role and of everybody's holding it; an unknown one is no error."""
+    def delete(self, role: Role) -> None:
+        """Stage the end of a role, which takes it from every user who holds it.
+
+        The commit raises `StaleRole` unless the stored version is `role.version`.
+        """
+
+    @abstractmethod
+    def require_unchanged(self, roles: frozenset[Role]) -> None:
+        """Stage a check: at the commit, each role must still be stored with its version.
+
+        The commit raises `StaleRole` otherwise. A concurrent change of one of the roles is either
+        seen by the check or committed after this commit.
+        """
 
 
 class FamilyRepository(Protocol):
@@ -340,11 +362,23 @@ class UnitOfWork(Protocol):
         """The audit trail."""
 
     @abstractmethod
+    def idle(self, exchanges: int) -> None:
+        """Stage exchanges with the store that change nothing.
+
+        A use-case fills up a short path with them, so that its time does not reveal which path it
+        took. A store behind a network must answer each exchange before the commit sends the next.
+
+        Args:
+            exchanges: as many as the longer path has statements more.
+        """
+
+    @abstractmethod
     async def commit(self) -> None:
         """Apply everything staged, or nothing.
 
         Raises:
             StaleUser: a saved user is not the next version of the stored one.
+            StaleRole: a role is not stored with the version that the change was based on.
             StaleFamily: a saved family is not the next generation of the stored one, or is revoked.
             StaleOneTimeToken: a redeemed token is gone.
             EmailTaken: an added or saved user's address belongs to another.

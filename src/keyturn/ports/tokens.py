@@ -4,7 +4,7 @@ from abc import abstractmethod
 from datetime import datetime
 from typing import Protocol
 
-from keyturn.domain.claims import AccessClaims, RefreshClaims
+from keyturn.domain.claims import AccessClaims, DeviceClaims, RefreshClaims
 from keyturn.domain.secret import Secret
 
 
@@ -65,7 +65,7 @@ class AccessTokenReader(Protocol):
 
 
 class TokenCodec(AccessTokenReader, Protocol):
-    """Signs and verifies both kinds of token; neither kind passes for the other.
+    """Signs and verifies access, refresh and device tokens; no kind passes for another.
 
     Whatever is presented, and however hostile it is, decoding returns claims that this codec's
     keys signed for this issuer, or raises an error of its kind, which never says what was wrong
@@ -100,4 +100,21 @@ class TokenCodec(AccessTokenReader, Protocol):
         Raises:
             InvalidRefreshToken: not signed by a known key with that key's algorithm, another kind
                 or issuer, or a claim missing or mistyped.
+        """
+
+    @abstractmethod
+    async def encode_device(self, claims: DeviceClaims) -> Secret:
+        """Return a signed device token (header `typ` is `dt+jwt`).
+
+        Raises:
+            Unavailable: the key can't be reached.
+        """
+
+    @abstractmethod
+    def decode_device(self, token: Secret, now: datetime) -> DeviceClaims | None:
+        """Return the claims of a valid device token, without any I/O.
+
+        Returns:
+            None for every other text. A login ignores a device token that is malformed, foreign
+            or expired, so that there is no error that a caller could forget to catch.
         """

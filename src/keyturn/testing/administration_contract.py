@@ -6,13 +6,14 @@ Used like `keyturn.testing.persistence_contract`, with the same fixture.
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
-from keyturn.domain.errors import EmailTaken, LastAdministrator, StaleUser
+from keyturn.domain.errors import EmailTaken, LastAdministrator, StaleRole, StaleUser
 from keyturn.domain.user import ADMIN_ROLE, BUILT_IN_ROLES, USER_ROLE, Role, User, UserStatus
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory, UserFilter
 from keyturn.testing.builders import make_family, make_user
 from keyturn.testing.extra import pytest
-from keyturn.testing.steps import NOW, RACERS, ROGUE, add, commit, list_users
+from keyturn.testing.steps import NOW, RACERS, ROGUE, add, commit, list_users, race
 
 EDITOR = Role("editor", frozenset({"posts:delete", "posts:write"}))
 ADMINS = frozenset({USER_ROLE, ADMIN_ROLE})
@@ -116,7 +117,8 @@ class AdministrationContract:
         self, unit_of_work: UnitOfWorkFactory, permissions: set[str]
     ) -> None:
         """New, and then changed."""
-        for role in (EDITOR, Role(EDITOR.name, frozenset(permissions))):
+        changed = Role(EDITOR.name, frozenset(permissions), frozenset({"user", ROGUE}), 2)
+        for role in (EDITOR, changed):
             await _put(unit_of_work, role)
             async with unit_of_work() as uow:
                 assert await uow.roles.get_many(frozenset({EDITOR.name})) == {role}
@@ -131,7 +133,7 @@ class AdministrationContract:
         family = make_family(user)
         await add(unit_of_work, user)
         await commit(unit_of_work, lambda uow: uow.families.add(family))
-        changed = Role(EDITOR.name, frozenset({"posts:read"}))
+        changed = Role(EDITOR.name, frozenset({"posts:read"}), frozenset({"user"}), 2)
         await _put(unit_of_work, changed)
         expected = replace(user, roles=frozenset({changed}))
         async with unit_of_work() as uow:
@@ -148,7 +150,7 @@ class AdministrationContract:
         editor = make_user(1, roles=frozenset({USER_ROLE, EDITOR}))
         other = make_user(2)
         await add(unit_of_work, editor, other)
-        await commit(unit_of_work, lambda uow: uow.roles.delete(EDITOR.name))
+        await commit(unit_of_work, lambda uow: uow.roles.delete(EDITOR))
         async with unit_of_work() as uow:
             assert await uow.roles.get_many(frozenset({EDITOR.name})) == frozenset()
         await _put(unit_of_work, EDITOR)
@@ -157,13 +159,88 @@ class AdministrationContract:
             other,
         ]
 
-    async def test_to_end_an_unknown_role_is_no_error(
+    @pytest.mark.parametrize(
+        "stage",
+        [
+            pytest.param(lambda uow, role: uow.roles.put(role), id="put"),
+            pytest.param(lambda uow, role: uow.roles.delete(role), id="delete"),
+            pytest.param(
+                lambda uow, role: uow.roles.require_unchanged(frozenset({USER_ROLE, role})),
+                id="require unchanged",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize(("stored", "version"), [(0, 3), (2, 1), (2, 4), (2, 9)], ids=str)
+    async def test_a_write_based_on_another_version_of_a_role_is_stale(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        stage: Callable[[UnitOfWork, Role], None],
+        stored: int,
+        version: int,
+    ) -> None:
+        """`StaleRole`, also if no such role is stored; nothing of the commit is applied."""
+        for number in range(1, stored + 1):
+            await _put(unit_of_work, replace(EDITOR, version=number))
+        async with unit_of_work() as uow:
+            before = await uow.roles.list_all()
+
+        def stage_all(uow: UnitOfWork) -> None:
+            uow.users.add(make_user())
+            stage(uow, replace(_role(EDITOR.name), version=version))
+
+        with pytest.raises(StaleRole):
+            await commit(unit_of_work, stage_all)
+        async with unit_of_work() as uow:
+            assert await uow.roles.list_all() == before
+        assert await list_users(unit_of_work) == []
+
+    async def test_a_role_that_is_unchanged_lets_the_commit_pass(
         self, unit_of_work: UnitOfWorkFactory
     ) -> None:
-        """Somebody else was faster."""
-        await commit(unit_of_work, lambda uow: uow.roles.delete("ghost"))
+        """No role at all is no condition."""
+        for roles in (frozenset(BUILT_IN_ROLES), frozenset[Role]()):
+            await commit(unit_of_work, partial(_require_unchanged, roles))
+
+    @pytest.mark.parametrize("version", [1, 2], ids=["new", "next"])
+    async def test_of_concurrent_puts_of_one_version_of_a_role_one_succeeds(
+        self, unit_of_work: UnitOfWorkFactory, version: int
+    ) -> None:
+        """The others are stale, and the role is that of the winner."""
+        if version > 1:
+            await _put(unit_of_work, EDITOR)
+        rivals = [
+            Role(EDITOR.name, frozenset({f"posts:{number}x"}), version=version)
+            for number in range(RACERS)
+        ]
+        winner = await race(StaleRole, [_put(unit_of_work, rival) for rival in rivals])
         async with unit_of_work() as uow:
-            assert len(await uow.roles.list_all()) == len(BUILT_IN_ROLES)
+            assert await uow.roles.get_many(frozenset({EDITOR.name})) == {rivals[winner]}
+
+    async def test_a_change_of_a_role_races_those_who_need_it_unchanged(
+        self, unit_of_work: UnitOfWorkFactory
+    ) -> None:
+        """Whoever gets through after the change saw it: their commit is stale."""
+        await _put(unit_of_work, EDITOR)
+        users = [make_user(number) for number in range(1, RACERS + 1)]
+        committed: list[str] = []
+
+        async def change() -> None:
+            await _put(unit_of_work, replace(_role(EDITOR.name), version=2))
+            committed.append("change")
+
+        async def rely(user: User) -> None:
+            async with unit_of_work() as uow:
+                uow.roles.require_unchanged(frozenset({EDITOR}))
+                uow.users.add(user)
+                await uow.commit()
+
+        outcomes = await asyncio.gather(
+            *map(rely, users[::2]), change(), *map(rely, users[1::2]), return_exceptions=True
+        )
+        assert committed == ["change"]
+        assert all(outcome is None or isinstance(outcome, StaleRole) for outcome in outcomes)
+        with pytest.raises(StaleRole):
+            await rely(make_user(RACERS + 1))
 
     async def test_roles_are_staged_with_everything_else(
         self, unit_of_work: UnitOfWorkFactory
@@ -179,8 +256,8 @@ class AdministrationContract:
 
         def stage(uow: UnitOfWork) -> None:
             uow.roles.put(_role("reviewer"))
-            uow.roles.put(Role(EDITOR.name, frozenset()))
-            uow.roles.delete(USER_ROLE.name)
+            uow.roles.put(Role(EDITOR.name, frozenset(), version=2))
+            uow.roles.delete(USER_ROLE)
             uow.users.add(make_user(2, email=user.email, roles=frozenset()))
 
         with pytest.raises(EmailTaken):
@@ -338,3 +415,7 @@ def _role(name: str) -> Role:
 
 async def _put(unit_of_work: UnitOfWorkFactory, role: Role) -> None:
     await commit(unit_of_work, lambda uow: uow.roles.put(role))
+
+
+def _require_unchanged(roles: frozenset[Role], uow: UnitOfWork) -> None:
+    uow.roles.require_unchanged(roles)

@@ -39,12 +39,12 @@ class AuditTrailContract:
                     actor=ADA,
                     subject=EVE,
                     session=SESSION,
-                    origin=Origin("::1", ROGUE, "request-1"),
+                    origin=Origin("::1", ROGUE, "request-1", "client-1"),
                     details={"from": "", "to": ROGUE},
                 ),
                 id="with everything",
             ),
-            pytest.param(make_event(origin=Origin("", "", "")), id="with empty texts"),
+            pytest.param(make_event(origin=Origin("", "", "", "")), id="with empty texts"),
         ],
     )
     async def test_an_event_comes_back_as_it_was_added(

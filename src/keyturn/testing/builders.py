@@ -10,6 +10,7 @@ from keyturn.domain.ids import EventId, FamilyId, MailId, TokenId, UserId
 from keyturn.domain.mail import MailKind, QueuedMail
 from keyturn.domain.one_time_token import OneTimeToken, TokenPurpose, digest_of
 from keyturn.domain.policies import SessionPolicy
+from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import DEFAULT_CLIENT_ID, Device, RefreshTokenFamily
 from keyturn.domain.revocation import Revocation
 from keyturn.domain.secret import Secret
@@ -50,6 +51,31 @@ def make_user(
         created_at=created_at,
         updated_at=created_at,
         last_login_at=None,
+    )
+
+
+def make_principal(
+    user_id: UserId, session_id: FamilyId | None = None, *, scope: frozenset[str] | None = None
+) -> Principal:
+    """Return the caller of a user's token that is good for an hour and names no right.
+
+    Args:
+        user_id: the caller.
+        session_id: the session of the token; one of no meaning if there is none.
+        scope: what the token is limited to, None for no limit.
+    """
+    return Principal(
+        user_id=user_id,
+        session_id=session_id or FamilyId(_numbered(0xB, 0)),
+        token_id=make_token_id(0),
+        client_id=DEFAULT_CLIENT_ID,
+        epoch=0,
+        roles=frozenset(),
+        permissions=None,
+        scope=scope,
+        expires_at=START + timedelta(hours=1),
+        audience="keyturn",
+        auth_time=START,
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from keyturn.domain.claims import AccessClaims, RefreshClaims
+from keyturn.domain.claims import AccessClaims, DeviceClaims, RefreshClaims
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken, WrongAudience
 from keyturn.domain.ids import FamilyId, TokenId, UserId
 from keyturn.domain.policies import MAX_CLOCK_SKEW
@@ -54,6 +54,13 @@ REFRESH = RefreshClaims(
     family_id=ACCESS.family_id,
     issued_at=ISSUED_AT,
     expires_at=ISSUED_AT + timedelta(days=7),
+)
+DEVICE = DeviceClaims(
+    user_id=ACCESS.user_id,
+    family_id=ACCESS.family_id,
+    credentials_version=7,
+    issued_at=ISSUED_AT,
+    expires_at=ISSUED_AT + timedelta(days=180),
 )
 
 HOSTILE_TEXTS = {
@@ -245,6 +252,7 @@ class TokenCodecContract:
             )
         with pytest.raises(InvalidRefreshToken):
             codec.decode_refresh(await stranger.encode_refresh(REFRESH))
+        assert codec.decode_device(await stranger.encode_device(DEVICE), ISSUED_AT) is None
 
     async def test_changing_any_one_character_kills_a_token(self, codec: TokenCodec) -> None:
         """Nothing in a token is without meaning."""
@@ -277,6 +285,47 @@ class TokenCodecContract:
             codec.decode_access(Secret(text), ISSUED_AT, audiences=AUDIENCES)
         with pytest.raises(InvalidRefreshToken):
             codec.decode_refresh(Secret(text))
+        assert codec.decode_device(Secret(text), ISSUED_AT) is None
+
+    async def test_a_device_token_gives_back_its_claims(self, codec: TokenCodec) -> None:
+        """Decoding returns every claim that was encoded."""
+        token = await codec.encode_device(DEVICE)
+        assert codec.decode_device(token, ISSUED_AT) == DEVICE
+
+    async def test_a_device_token_is_valid_from_its_issue_until_just_before_it_expires(
+        self, codec: TokenCodec
+    ) -> None:
+        """A clock may be `MAX_CLOCK_SKEW` ahead; the expiry has no leeway (RFC 7519 §4.1.4)."""
+        token = await codec.encode_device(DEVICE)
+        for now in (ISSUED_AT - MAX_CLOCK_SKEW, DEVICE.expires_at - TICK):
+            assert codec.decode_device(token, now) == DEVICE
+        for now in (ISSUED_AT - MAX_CLOCK_SKEW - TICK, DEVICE.expires_at):
+            assert codec.decode_device(token, now) is None
+
+    async def test_a_device_token_is_neither_an_access_nor_a_refresh_token(
+        self, codec: TokenCodec
+    ) -> None:
+        """A device token opens nothing."""
+        token = await codec.encode_device(DEVICE)
+        with pytest.raises(InvalidAccessToken):
+            codec.decode_access(token, ISSUED_AT, audiences=AUDIENCES)
+        with pytest.raises(InvalidRefreshToken):
+            codec.decode_refresh(token)
+
+    async def test_neither_an_access_nor_a_refresh_token_is_a_device_token(
+        self, codec: TokenCodec
+    ) -> None:
+        """No other token of the session makes a device known."""
+        for token in (await codec.encode_access(ACCESS), await codec.encode_refresh(REFRESH)):
+            assert codec.decode_device(token, ISSUED_AT) is None
+
+    async def test_changing_any_one_character_kills_a_device_token(self, codec: TokenCodec) -> None:
+        """The signature covers the whole token."""
+        text = (await codec.encode_device(DEVICE)).reveal()
+        for position, character in enumerate(text):
+            changed = "B" if character == "A" else "A"
+            forged = text[:position] + changed + text[position + 1 :]
+            assert codec.decode_device(Secret(forged), ISSUED_AT) is None
 
     async def test_the_error_never_says_why_nor_quotes_the_token(self, codec: TokenCodec) -> None:
         """One message for every reason, with no cause that could hold a part of the token."""

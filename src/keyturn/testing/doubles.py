@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
 from uuid import UUID
 
-from keyturn.domain.claims import AccessClaims, RefreshClaims
+from keyturn.domain.claims import AccessClaims, DeviceClaims, RefreshClaims
 from keyturn.domain.errors import InvalidAccessToken, InvalidRefreshToken, WrongAudience
 from keyturn.domain.ids import EventId, FamilyId, MailId, TokenId, UserId
 from keyturn.domain.mail import Letter, Mail
@@ -186,8 +186,37 @@ class OpaqueTokenCodec(TokenCodec):
             expires_at=_moment(claims["exp"]),
         )
 
+    async def encode_device(self, claims: DeviceClaims) -> Secret:
+        """Return a device token."""
+        return self._seal(
+            {
+                "kind": "device",
+                "sub": str(claims.user_id),
+                "sid": str(claims.family_id),
+                "credentials_version": claims.credentials_version,
+                "iat": _seconds(claims.issued_at),
+                "exp": _seconds(claims.expires_at),
+            }
+        )
+
+    def decode_device(self, token: Secret, now: datetime) -> DeviceClaims | None:
+        """Return the claims of a valid device token, None for every other text."""
+        claims = self._open(token, "device")
+        if claims is None:
+            return None
+        if not _moment(claims["iat"]) - MAX_CLOCK_SKEW <= now < _moment(claims["exp"]):
+            return None
+        return DeviceClaims(
+            user_id=UserId(UUID(str(claims["sub"]))),
+            family_id=FamilyId(UUID(str(claims["sid"]))),
+            credentials_version=int(str(claims["credentials_version"])),
+            issued_at=_moment(claims["iat"]),
+            expires_at=_moment(claims["exp"]),
+        )
+
     def _seal(self, claims: dict[str, object]) -> Secret:
-        body = base64.urlsafe_b64encode(json.dumps(claims).encode())
+        # Without padding, as in a JWT: a cookie would hold `=` only between quotes.
+        body = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=")
         return Secret(f"{body.decode()}.{self._mac(body)}")
 
     def _open(self, token: Secret, kind: str) -> dict[str, object] | None:
@@ -195,7 +224,7 @@ class OpaqueTokenCodec(TokenCodec):
         body, _, mac = token.reveal().encode("utf-8", "surrogatepass").rpartition(b".")
         if not hmac.compare_digest(mac, self._mac(body).encode()):
             return None
-        claims = json.loads(base64.urlsafe_b64decode(body))
+        claims = json.loads(base64.urlsafe_b64decode(body + b"=="))
         if not _is_object(claims) or claims["kind"] != kind:
             return None
         return claims

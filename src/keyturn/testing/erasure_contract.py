@@ -40,7 +40,7 @@ from keyturn.testing.steps import (
 DUE = NOW.replace(month=7)
 ADMINS = frozenset({USER_ROLE, ADMIN_ROLE})
 
-ORIGIN = Origin("::1", ROGUE, "request-1")
+ORIGIN = Origin("::1", ROGUE, "request-1", "client-1")
 
 
 class ErasureContract:
@@ -71,7 +71,7 @@ class ErasureContract:
         disabled = make_user(7).leaving(NOW, due=DUE).with_status(UserStatus.DISABLED, NOW)
         back = make_user(8).leaving(NOW, due=DUE).logged_in(NOW, password_hash="hash")
         await add(unit_of_work, *leaving, disabled, back, make_user(9))
-        role = Role(USER_ROLE.name, frozenset({"posts:read"}))
+        role = USER_ROLE.redefined(Role(USER_ROLE.name, frozenset({"posts:read"})))
         await commit(unit_of_work, lambda uow: uow.roles.put(role))
         expected = [replace(user, roles=frozenset({role})) for user in (*leaving[:3], disabled)]
         async with unit_of_work() as uow:
@@ -165,19 +165,24 @@ class ErasureContract:
     async def test_audit_events_outlive_an_erased_user_without_personal_data(
         self, unit_of_work: UnitOfWorkFactory
     ) -> None:
-        """Of what the user did, and of what nobody known did to the user."""
+        """Of what happened to the user; what the user did to others keeps its origin."""
         user, admin = make_user(1), make_user(2)
         details = {"reason": "wrong_password"}
         anonymised = [
             make_event(n, actor=actor, subject=subject, origin=ORIGIN, details=details, at=NOW)
-            for n, (actor, subject) in enumerate(
-                [(user.id, user.id), (user.id, None), (user.id, admin.id), (None, user.id)]
-            )
+            for n, (actor, subject) in enumerate([(user.id, user.id), (None, user.id)])
         ]
         kept = [
             make_event(n, actor=actor, subject=subject, origin=ORIGIN, details=details)
             for n, (actor, subject) in enumerate(
-                [(admin.id, user.id), (admin.id, admin.id), (None, admin.id), (None, None)],
+                [
+                    (user.id, None),
+                    (user.id, admin.id),
+                    (admin.id, user.id),
+                    (admin.id, admin.id),
+                    (None, admin.id),
+                    (None, None),
+                ],
                 start=len(anonymised),
             )
         ]
@@ -228,7 +233,7 @@ class ErasureContract:
     ) -> None:
         """Such as one who is back; nothing of the commit is applied."""
         user = make_user()
-        event = make_event(actor=user.id, origin=ORIGIN)
+        event = make_event(actor=user.id, subject=user.id, origin=ORIGIN)
         mail = make_mail(user=user)
         if stored is not None:
             await add(unit_of_work, stored)
@@ -250,7 +255,7 @@ class ErasureContract:
         """Neither the user nor what is kept of others."""
         user = make_user()
         family, token = make_family(user), make_one_time_token(user)
-        event = make_event(actor=user.id, origin=ORIGIN)
+        event = make_event(actor=user.id, subject=user.id, origin=ORIGIN)
 
         def prepare(uow: UnitOfWork) -> None:
             uow.users.add(user)

@@ -90,6 +90,7 @@ from keyturn.use_cases.rotate_refresh import (
     RotateRefreshCommand,
     RotateRefreshResult,
 )
+from keyturn.use_cases.take_over_account import TakeOverAccount
 from keyturn.use_cases.token_pair import TokenIssuer, TokenPair
 from keyturn.use_cases.update_profile import UpdateProfile
 
@@ -201,6 +202,7 @@ class InMemoryKeyturn:
         self.login_user = LoginUser(
             self.unit_of_work,
             self.hasher,
+            self.codec,
             tokens,
             audiences,
             self.clock,
@@ -228,6 +230,9 @@ class InMemoryKeyturn:
         self.end_session = EndSession(*change)
         self.change_user = ChangeUser(*change)
         self.assign_roles = AssignRoles(*change)
+        self.take_over_account = TakeOverAccount(
+            self.unit_of_work, self.hasher, rules, self.clock, self.ids
+        )
         self.define_role = DefineRole(*change)
         self.delete_role = DeleteRole(*change)
         self.authenticate_access = AuthenticateAccess(
@@ -279,6 +284,7 @@ class InMemoryKeyturn:
             LengthEstimator(), rules, self.password_policy, throttle
         )
 
+        self._device_tokens: dict[str, Secret] = {}
         self.sent_mails: list[Mail] = []
         self.failed_mails: list[QueuedMail] = []
         self.mail_queue = mail_queue or MemoryMailQueue(self.store)
@@ -315,15 +321,35 @@ class InMemoryKeyturn:
         self.erase_due_users = EraseDueUsers(*change)
         self.export_account = ExportAccount(self.unit_of_work, self.clock, self.ids, throttle)
 
-    async def register(self, email: str = ADA, password: Secret = PASSWORD) -> User:
-        """Register a user."""
-        return await self.register_user.execute(RegisterUserCommand(email, password))
+    async def register(
+        self, email: str = ADA, password: Secret = PASSWORD, *, verified: bool = False
+    ) -> User:
+        """Register a user, whose address counts as verified if you say so."""
+        return await self.register_user.execute(
+            RegisterUserCommand(email, password, email_is_verified=verified)
+        )
 
     async def login(
-        self, email: str = ADA, password: Secret = PASSWORD, *, resource: str | None = None
+        self,
+        email: str = ADA,
+        password: Secret = PASSWORD,
+        *,
+        resource: str | None = None,
+        from_known_device: bool = False,
     ) -> TokenPair:
-        """Log a user in."""
-        return await self.login_user.execute(LoginUserCommand(email, password, resource=resource))
+        """Log a user in, and keep the device token.
+
+        Args:
+            resource: what the access token is for; None for the default audience.
+            from_known_device: whether to send the device token of the last login of this address.
+        """
+        device_token = self._device_tokens.get(email) if from_known_device else None
+        pair = await self.login_user.execute(
+            LoginUserCommand(email, password, resource=resource, device_token=device_token)
+        )
+        if pair.device_token is not None:
+            self._device_tokens[email] = pair.device_token
+        return pair
 
     async def forget_password(self, email: str = ADA) -> Secret:
         """Ask for a reset, read the mail and return the token of its link."""

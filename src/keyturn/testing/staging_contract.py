@@ -69,6 +69,19 @@ class StagingContract:
                 assert await uow.users.get(user.id) == user
             assert await observer.users.get(user.id) == user
 
+    async def test_idle_exchanges_change_nothing(self, unit_of_work: UnitOfWorkFactory) -> None:
+        """A commit may hold nothing but idle exchanges, or have them between its writes."""
+        user = make_user()
+        async with unit_of_work() as uow:
+            uow.idle(2)
+            await uow.commit()
+        async with unit_of_work() as uow:
+            uow.idle(1)
+            uow.users.add(user)
+            uow.idle(2)
+            await uow.commit()
+            assert await uow.users.get(user.id) == user
+
     async def test_leaving_without_a_commit_changes_nothing(
         self, unit_of_work: UnitOfWorkFactory
     ) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from keyturn.domain.errors import Contention, StaleUser, UserNotFound
+from keyturn.domain.errors import Contention, StaleUser
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import UserId
 from keyturn.domain.principal import Principal
@@ -11,7 +11,7 @@ from keyturn.domain.user import ADMIN_ROLE, User, UserStatus
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
-from keyturn.use_cases.grants import require_grantable
+from keyturn.use_cases.grants import require_over_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,13 @@ class ChangeUser:
         Raises:
             UserNotFound: there is none.
             LastAdministrator: it is the last active one, and would be disabled.
-            PermissionDenied, InvalidAccessToken: the actor may not (any more).
+            PermissionDenied: the actor lacks `users:write`, or the user has what the actor lacks.
+            InvalidAccessToken: the actor is gone or disabled.
             Unavailable: the store does not answer.
         """
         for _ in range(MAX_ATTEMPTS):
             async with self._unit_of_work() as uow:
-                await require_grantable(uow, command.actor, "users:write", frozenset())
-                user = await uow.users.get(command.user_id)
-                if user is None:
-                    raise UserNotFound
+                user = await require_over_user(uow, command.actor, "users:write", command.user_id)
                 try:
                     return await self._change(uow, user, command)
                 except StaleUser:

@@ -1,28 +1,39 @@
 """An administrator defines what a role permits."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
-from keyturn.domain.errors import RoleProtected
+from keyturn.domain.errors import PermissionDenied, RoleChanged, RoleProtected, StaleRole
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.principal import Principal
 from keyturn.domain.user import ADMIN_ROLE, Role
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
-from keyturn.use_cases.grants import require_grantable
+from keyturn.use_cases.grants import authority_of
 
 
 @dataclass(frozen=True, slots=True)
 class DefineRoleCommand:
-    """The role, and who says so; no actor is the operator's command line."""
+    """The role, and who defines it.
+
+    Attributes:
+        actor: None for the operator's command line.
+        assignable_by: the names of the roles whose holders may grant this one; None leaves them
+            as they are.
+        expected: accepts the stored role, None where there is none, as the one that the caller
+            has seen. The default accepts any.
+    """
 
     name: str
     permissions: frozenset[str]
     actor: Principal | None
     origin: Origin = field(default_factory=Origin)
+    assignable_by: frozenset[str] | None = None
+    expected: Callable[[Role | None], bool] = lambda _: True
 
 
 class DefineRole:
-    """Makes or changes a role; the access tokens of everybody who holds it die."""
+    """Makes or changes a role; a change of its permissions ends its holders' access tokens."""
 
     def __init__(
         self,
@@ -37,27 +48,39 @@ class DefineRole:
     async def execute(self, command: DefineRoleCommand) -> Role:
         """Define the role and return it.
 
-        An administrator may take any permission out of a role, and may put in what they hold.
-
         Raises:
             InvalidRole: a name is malformed.
             RoleProtected: a built-in permission would be taken out of the role `admin`.
-            PermissionDenied: the actor lacks `roles:write`, or a permission that is put in.
+            RoleChanged: the role is not the one that the caller has seen, or it is changed by
+                another request at the same time. Nothing is overwritten.
+            PermissionDenied: the actor lacks `roles:write`, or a permission that the role had or
+                gets, or changes `assignable_by` without being an administrator.
             InvalidAccessToken: the actor is gone or disabled.
             StoreUnavailable: the store does not answer.
         """
-        role = Role.define(command.name, command.permissions)
+        defined = Role.define(
+            command.name, command.permissions, command.assignable_by or frozenset()
+        )
         now = self._clock.now()
         async with self._unit_of_work() as uow:
-            known = await uow.roles.get_many(frozenset({role.name}))
-            before = frozenset[str]().union(*(stored.permissions for stored in known))
-            await require_grantable(uow, command.actor, "roles:write", role.permissions - before)
-            if role in known:
-                return role
+            authority = await authority_of(uow, command.actor, "roles:write")
+            stored = next(iter(await uow.roles.get_many(frozenset({defined.name}))), None)
+            if not command.expected(stored):
+                raise RoleChanged
+            role = defined if stored is None else stored.redefined(defined)
+            if command.assignable_by is None and stored is not None:
+                role = replace(role, assignable_by=stored.assignable_by)
+            before = Role(role.name, frozenset()) if stored is None else stored
+            if role.assignable_by != before.assignable_by and not authority.is_full:
+                raise PermissionDenied("Only an administrator says who may assign a role.")
+            if not authority.holds(before.permissions | role.permissions):
+                raise PermissionDenied("Nobody changes a permission that they do not hold.")
+            if stored is not None and role == stored.redefined(stored):
+                return stored
             if role.name == ADMIN_ROLE.name and not role.permissions >= ADMIN_ROLE.permissions:
                 raise RoleProtected("The role `admin` keeps every built-in permission.")
             uow.roles.put(role)
-            if known:
+            if role.permissions != before.permissions and stored is not None:
                 uow.users.raise_epochs(role.name, now)
             uow.audit.add(
                 AuditEvent(
@@ -69,10 +92,15 @@ class DefineRole:
                     origin=command.origin,
                     details={
                         "role": role.name,
-                        "from": " ".join(sorted(before)),
+                        "from": " ".join(sorted(before.permissions)),
                         "to": " ".join(sorted(role.permissions)),
+                        "assignable_by": " ".join(sorted(role.assignable_by)),
                     },
                 )
             )
-            await uow.commit()
+            try:
+                await uow.commit()
+            except StaleRole:
+                # Not repeated: the caller decided by a role that is not there any more.
+                raise RoleChanged from None
         return role

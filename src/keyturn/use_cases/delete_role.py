@@ -1,23 +1,37 @@
 """An administrator does away with a role."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from keyturn.domain.errors import RoleNotFound, RoleProtected
+from keyturn.domain.errors import (
+    PermissionDenied,
+    RoleChanged,
+    RoleNotFound,
+    RoleProtected,
+    StaleRole,
+)
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.principal import Principal
-from keyturn.domain.user import BUILT_IN_ROLES
+from keyturn.domain.user import BUILT_IN_ROLES, Role
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
-from keyturn.use_cases.grants import require_grantable
+from keyturn.use_cases.grants import authority_of
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteRoleCommand:
-    """Which role, and who says so; no actor is the operator's command line."""
+    """Which role, and who deletes it.
+
+    Attributes:
+        actor: None for the operator's command line.
+        expected: accepts the stored role as the one that the caller has seen. The default accepts
+            any.
+    """
 
     name: str
     actor: Principal | None
     origin: Origin = field(default_factory=Origin)
+    expected: Callable[[Role | None], bool] = lambda _: True
 
 
 class DeleteRole:
@@ -39,18 +53,27 @@ class DeleteRole:
         Raises:
             RoleNotFound: there is none.
             RoleProtected: it is built in.
-            PermissionDenied, InvalidAccessToken: the actor may not (any more).
+            RoleChanged: the role is not the one that the caller has seen, or it is changed by
+                another request at the same time.
+            PermissionDenied: the actor lacks `roles:write` or a permission of the role, or may not
+                assign it: to delete a role is to take it from everybody.
+            InvalidAccessToken: the actor is gone or disabled.
             StoreUnavailable: the store does not answer.
         """
         now = self._clock.now()
         async with self._unit_of_work() as uow:
-            await require_grantable(uow, command.actor, "roles:write", frozenset())
+            authority = await authority_of(uow, command.actor, "roles:write")
             if command.name in {role.name for role in BUILT_IN_ROLES}:
                 raise RoleProtected
-            if not await uow.roles.get_many(frozenset({command.name})):
+            role = next(iter(await uow.roles.get_many(frozenset({command.name}))), None)
+            if not command.expected(role):
+                raise RoleChanged
+            if role is None:
                 raise RoleNotFound
-            uow.users.raise_epochs(command.name, now)
-            uow.roles.delete(command.name)
+            if not (authority.may_assign({role}) and authority.holds(role.permissions)):
+                raise PermissionDenied("Nobody deletes a role that is not theirs to assign.")
+            uow.users.raise_epochs(role.name, now)
+            uow.roles.delete(role)
             uow.audit.add(
                 AuditEvent(
                     self._ids.event_id(),
@@ -62,4 +85,7 @@ class DeleteRole:
                     details={"role": command.name},
                 )
             )
-            await uow.commit()
+            try:
+                await uow.commit()
+            except StaleRole:
+                raise RoleChanged from None

@@ -115,6 +115,8 @@ class DeliverMail:
                     user = await uow.users.get_by_email(queued.address)
                     if user is None or not user.is_active or user.email_verified_at is not None:
                         return None
+                    if queued.user_id is not None and not await self._may_send_link(queued):
+                        return None
                     return await self._with_token(
                         uow, queued, user, TokenPurpose.VERIFY_EMAIL, user.email
                     )
@@ -150,6 +152,21 @@ class DeliverMail:
                 user.email,
             )
         return self._notice(queued, user.email, user)
+
+    async def _may_send_link(self, queued: QueuedMail) -> bool:
+        """Return whether a login may send the link that verifies an address.
+
+        Counted here and not at the login, whose time would reveal that the password was right. A
+        link that was asked for by name was counted when it was asked for.
+        """
+        if queued.attempts > 1:
+            return True
+        account = canonical_email(queued.address)
+        try:
+            await self._throttle.admit(ThrottledAction.VERIFY, source=None, account=account)
+        except TooManyAttempts:
+            return False
+        return True
 
     async def _may_notify(self, user: User, address: str) -> bool:
         """Return whether an address may be told: one that nobody has verified, now and then.

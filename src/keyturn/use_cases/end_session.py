@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from keyturn.domain.errors import SessionNotFound
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId, UserId
+from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
+from keyturn.use_cases.grants import require_over_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +17,12 @@ class EndSessionCommand:
     """Whose session, which one, and who ends it.
 
     Attributes:
-        actor: the user who ends it, None for the operator's command line.
+        actor: who ends it, None for the operator's command line.
     """
 
     user_id: UserId
     session_id: FamilyId
-    actor: UserId | None
+    actor: Principal | None
     origin: Origin = field(default_factory=Origin)
 
 
@@ -42,12 +44,18 @@ class EndSession:
 
         Raises:
             SessionNotFound: there is none of this id, or it is another user's.
+            UserNotFound: another user is named who is gone.
+            PermissionDenied: the session is of another user, and the actor lacks
+                `sessions:revoke`, or the user has a role or a permission that the actor lacks.
+            InvalidAccessToken: the session is of another user, and the actor is gone or disabled.
             StoreUnavailable: the store does not answer.
         """
-        own = command.actor == command.user_id
+        own = command.actor is not None and command.actor.user_id == command.user_id
         reason = RevokeReason.REVOKED if own else RevokeReason.ADMINISTRATOR
         now = self._clock.now()
         async with self._unit_of_work() as uow:
+            if not own:
+                await require_over_user(uow, command.actor, "sessions:revoke", command.user_id)
             family = await uow.families.get(command.session_id)
             if family is None or family.user_id != command.user_id:
                 raise SessionNotFound
@@ -60,7 +68,7 @@ class EndSession:
                     self._ids.event_id(),
                     now,
                     AuditEventType.SESSION_REVOKED,
-                    actor=command.actor,
+                    actor=None if command.actor is None else command.actor.user_id,
                     subject=family.user_id,
                     session=family.id,
                     origin=command.origin,

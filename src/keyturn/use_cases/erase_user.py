@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from keyturn.domain.errors import Contention, StaleUser, UserNotFound
+from keyturn.domain.errors import Contention, StaleUser
 from keyturn.domain.events import Origin
 from keyturn.domain.ids import UserId
 from keyturn.domain.principal import Principal
-from keyturn.domain.user import ADMIN_ROLE
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
 from keyturn.use_cases.erasure import stage_erasure
-from keyturn.use_cases.grants import require_grantable
+from keyturn.use_cases.grants import require_over_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +41,13 @@ class EraseUser:
         Raises:
             UserNotFound: there is none.
             LastAdministrator: nobody else could administer the service.
-            PermissionDenied: the actor may not, or the user holds what the actor does not.
+            PermissionDenied: the actor lacks `users:write`, or the user has what the actor lacks.
             InvalidAccessToken: the actor is gone or disabled.
             Unavailable: the store does not answer.
         """
         for _ in range(MAX_ATTEMPTS):
             async with self._unit_of_work() as uow:
-                user = await uow.users.get(command.user_id)
-                await require_grantable(
-                    uow,
-                    command.actor,
-                    "users:write",
-                    frozenset() if user is None else user.permissions,
-                    makes_administrator=user is not None and ADMIN_ROLE.name in user.role_names,
-                )
-                if user is None:
-                    raise UserNotFound
+                user = await require_over_user(uow, command.actor, "users:write", command.user_id)
                 stage_erasure(
                     uow,
                     user,

@@ -1,42 +1,68 @@
-"""What an administrator may hand on: nothing that they do not hold themselves."""
+"""Looks up what the actor of an administrative use-case may do at this moment."""
 
-from keyturn.domain.errors import InvalidAccessToken, PermissionDenied
+from keyturn.domain.authority import OPERATOR, Authority
+from keyturn.domain.errors import InvalidAccessToken, PermissionDenied, UserNotFound
+from keyturn.domain.ids import UserId
 from keyturn.domain.principal import Principal
-from keyturn.domain.user import ADMIN_ROLE
+from keyturn.domain.user import User
 from keyturn.ports.persistence import UnitOfWork
 
 
-async def require_grantable(
-    uow: UnitOfWork,
-    actor: Principal | None,
-    needed: str,
-    granted: frozenset[str],
-    *,
-    makes_administrator: bool = False,
-) -> None:
-    """Return if `actor` may, as stored at this moment, do `needed` and grant `granted`.
+async def authority_of(uow: UnitOfWork, actor: Principal | None, needed: str) -> Authority:
+    """Return the authority of an actor who may do `needed`, judged by the store.
 
-    The token may be as old as the revocation lag; what is handed on is judged by the store. Who
-    holds the role `admin`, and does not come with a narrower scope, holds every permission as far
-    as granting goes: that is how permissions of your own, such as `posts:delete`, come into being.
+    The token may be as old as the revocation lag, so its roles and permissions do not count.
 
     Args:
-        actor: None for the operator's command line, which may grant everything.
-        makes_administrator: whether somebody gets the role `admin`. It stands for more than the
-            permissions that it names, so that only who holds it hands it on.
+        uow: reads the actor.
+        actor: None for the operator's command line, which may do everything.
+        needed: the permission that the use-case takes, such as `users:write`.
 
     Raises:
         InvalidAccessToken: the actor is gone or disabled.
-        PermissionDenied: the actor lacks `needed`, or one of `granted`.
+        PermissionDenied: the actor lacks `needed`.
     """
     if actor is None:
-        return
+        return OPERATOR
     user = await uow.users.get(actor.user_id)
     if user is None or not user.is_active:
         raise InvalidAccessToken
-    held = user.permissions if actor.scope is None else user.permissions & actor.scope
-    if needed not in held:
+    authority = Authority.of(user, actor.scope)
+    if needed not in authority.permissions:
         raise PermissionDenied
-    is_root = actor.scope is None and ADMIN_ROLE.name in user.role_names
-    if not is_root and (makes_administrator or not granted <= held):
-        raise PermissionDenied("Nobody grants a permission that they do not hold.")
+    return authority
+
+
+async def require_over_user(
+    uow: UnitOfWork, actor: Principal | None, needed: str, user_id: UserId
+) -> User:
+    """Return the user whom the actor is about to administer, if the actor may.
+
+    Args:
+        uow: reads the actor and the user.
+        actor: None for the operator's command line, which may do everything.
+        needed: the permission that the use-case takes.
+        user_id: the target.
+
+    Raises:
+        InvalidAccessToken: the actor is gone or disabled.
+        PermissionDenied: the actor lacks `needed`, or the target has a role or a permission that
+            the actor does not have.
+        UserNotFound: there is no such user.
+    """
+    authority = await authority_of(uow, actor, needed)
+    user = await uow.users.get(user_id)
+    if user is None:
+        raise UserNotFound
+    require_over(authority, user)
+    return user
+
+
+def require_over(authority: Authority, target: User) -> None:
+    """Return if the actor may administer `target`.
+
+    Raises:
+        PermissionDenied: the target has a role or a permission that the actor does not have.
+    """
+    if not authority.may_act_on(target):
+        raise PermissionDenied("The user has a role or a permission that you do not have.")

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 from keyturn.domain.errors import PasswordHashUnknown, RoleNotFound
 from keyturn.domain.events import AuditEvent, AuditEventType
 from keyturn.domain.secret import Secret
-from keyturn.domain.user import USER_ROLE, User, UserStatus, canonical_email
+from keyturn.domain.user import (
+    USER_ROLE,
+    User,
+    UserStatus,
+    canonical_email,
+    require_verified_administrator,
+)
 from keyturn.ports.passwords import PasswordHasher
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
@@ -51,6 +57,7 @@ class ImportUser:
             InvalidEmail: the address can't be one.
             PasswordHashUnknown: nobody could log in with the hash.
             RoleNotFound: there is no such role.
+            AdministratorUnverified: the role `admin` comes without a verified address.
             EmailTaken: another user has the address; it is left as it is.
             Unavailable: the store does not answer.
         """
@@ -63,6 +70,8 @@ class ImportUser:
             unknown = command.roles - {role.name for role in roles}
             if unknown:
                 raise RoleNotFound(f"There is no role {min(unknown)!r}.")
+            verified_at = now if command.email_verified else None
+            require_verified_administrator(roles, verified_at)
             user = User(
                 id=self._ids.user_id(),
                 email=command.email,
@@ -75,7 +84,7 @@ class ImportUser:
                 created_at=now,
                 updated_at=now,
                 last_login_at=None,
-                email_verified_at=now if command.email_verified else None,
+                email_verified_at=verified_at,
             )
             uow.users.add(user)
             uow.audit.add(

@@ -7,12 +7,21 @@ from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.mail import MailKind, QueuedMail
 from keyturn.domain.secret import Secret
 from keyturn.domain.source import source_of
-from keyturn.domain.user import USER_ROLE, User, UserStatus, canonical_email
+from keyturn.domain.user import (
+    USER_ROLE,
+    User,
+    UserStatus,
+    canonical_email,
+    require_verified_administrator,
+)
 from keyturn.ports.passwords import PasswordHasher
 from keyturn.ports.persistence import UnitOfWork, UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
 from keyturn.ports.throttling import Throttle, ThrottledAction
 from keyturn.use_cases.new_password import NewPasswordRules
+
+STATEMENTS_SAVED_BY_TAKEN_ADDRESS = 3
+"""A new account takes a statement for the user, one for the roles and one for the audit event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,7 @@ class RegisterUser:
             PasswordNotText, PasswordTooShort, PasswordTooLong, PasswordTooCommon,
                 PasswordTooPersonal, PasswordBreached: see the policy.
             EmailTaken: another user has the address, and that is not hidden.
+            AdministratorUnverified: the role `admin` comes without a verified address.
             Unavailable: the hasher is busy, or the store does not answer.
         """
         await self._throttle.admit(
@@ -83,6 +93,7 @@ class RegisterUser:
                 self._add(uow, user, command)
             elif command.hides_taken_address:
                 self._tell_owner(uow, command)
+                uow.idle(STATEMENTS_SAVED_BY_TAKEN_ADDRESS)
             else:
                 raise EmailTaken
             try:
@@ -102,19 +113,22 @@ class RegisterUser:
         self, uow: UnitOfWork, command: RegisterUserCommand, password_hash: str
     ) -> User:
         now = self._clock.now()
+        roles = await uow.roles.get_many(command.roles)
+        verified_at = now if command.email_is_verified else None
+        require_verified_administrator(roles, verified_at)
         return User(
             id=self._ids.user_id(),
             email=command.email,
             password_hash=password_hash,
             display_name=command.display_name,
             status=UserStatus.ACTIVE,
-            roles=await uow.roles.get_many(command.roles),
+            roles=roles,
             epoch=0,
             version=0,
             created_at=now,
             updated_at=now,
             last_login_at=None,
-            email_verified_at=now if command.email_is_verified else None,
+            email_verified_at=verified_at,
         )
 
     def _add(self, uow: UnitOfWork, user: User, command: RegisterUserCommand) -> None:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from keyturn.domain.errors import Contention, StaleUser, UserNotFound
 from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.ids import FamilyId, UserId
+from keyturn.domain.principal import Principal
 from keyturn.domain.refresh_token_family import RevokeReason
 from keyturn.ports.persistence import UnitOfWorkFactory
 from keyturn.ports.system import Clock, IdGenerator
 from keyturn.use_cases.attempts import MAX_ATTEMPTS
+from keyturn.use_cases.grants import require_over_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +18,11 @@ class RevokeAllFamiliesCommand:
     """Whose sessions end, which one stays, and who ends them.
 
     Attributes:
-        actor: the user who ends them, None for the operator's command line.
-        session_id: the session that the actor does it from.
+        actor: who ends them, None for the operator's command line.
     """
 
     user_id: UserId
-    actor: UserId | None
-    session_id: FamilyId | None = None
+    actor: Principal | None
     keep: FamilyId | None = None
     origin: Origin = field(default_factory=Origin)
 
@@ -47,16 +47,24 @@ class RevokeAllFamilies:
 
         Raises:
             UserNotFound: the user is gone.
+            PermissionDenied: the sessions are of another user, and the actor lacks
+                `sessions:revoke`, or the user has a role or a permission that the actor lacks.
+            InvalidAccessToken: the sessions are of another user, and the actor is gone or disabled.
             Unavailable: the store does not answer.
         """
-        own = command.actor == command.user_id
+        own = command.actor is not None and command.actor.user_id == command.user_id
         reason = RevokeReason.LOGOUT_ALL if own else RevokeReason.ADMINISTRATOR
         for _ in range(MAX_ATTEMPTS):
             now = self._clock.now()
             async with self._unit_of_work() as uow:
-                user = await uow.users.get(command.user_id)
-                if user is None:
-                    raise UserNotFound
+                if own:
+                    user = await uow.users.get(command.user_id)
+                    if user is None:
+                        raise UserNotFound
+                else:
+                    user = await require_over_user(
+                        uow, command.actor, "sessions:revoke", command.user_id
+                    )
                 # Moving the user's version makes a login that read it before start again.
                 if command.keep is None:
                     changed = user.logged_out_everywhere(now)
@@ -73,9 +81,9 @@ class RevokeAllFamilies:
                         self._ids.event_id(),
                         now,
                         AuditEventType.ALL_SESSIONS_REVOKED,
-                        actor=command.actor,
+                        actor=None if command.actor is None else command.actor.user_id,
                         subject=user.id,
-                        session=command.session_id,
+                        session=None if command.actor is None else command.actor.session_id,
                         origin=command.origin,
                         details={"reason": reason},
                     )

@@ -15,10 +15,16 @@ from keyturn.ports.tokens import TokenCodec
 
 @dataclass(frozen=True, slots=True)
 class RevokeFamilyCommand:
-    """What names the session: its verified caller, its refresh token, or both."""
+    """What names the session: its verified caller, its refresh token, or both.
+
+    Attributes:
+        more_refresh_tokens: further ones whose sessions end too, where a browser sent several
+            cookies. One that is no good is passed over where another one names a session.
+    """
 
     principal: Principal | None = None
     refresh_token: Secret | None = None
+    more_refresh_tokens: tuple[Secret, ...] = ()
     origin: Origin = field(default_factory=Origin)
 
 
@@ -76,12 +82,13 @@ class RevokeFamily:
         families: set[FamilyId] = set()
         if command.principal is not None:
             families.add(command.principal.session_id)
-        if command.refresh_token is not None:
+        presented = [command.refresh_token] if command.refresh_token is not None else []
+        presented += command.more_refresh_tokens
+        for token in presented:
             try:
-                families.add(self._codec.decode_refresh(command.refresh_token).family_id)
+                families.add(self._codec.decode_refresh(token).family_id)
             except InvalidRefreshToken:
-                if not families:
-                    raise
+                continue
         if not families:
-            raise AuthenticationRequired
+            raise InvalidRefreshToken if presented else AuthenticationRequired
         return families

@@ -32,6 +32,7 @@ class TokenPair:
         issued_at, expires_at, refresh_expires_at: aware UTC.
         scope: what the access token is limited to, None where it is not.
         key_thumbprint: the key that both are bound to, None where they are not.
+        device_token: what makes the device known at the next login; None after a refresh.
     """
 
     access_token: Secret
@@ -43,6 +44,7 @@ class TokenPair:
     refresh_expires_at: datetime
     scope: frozenset[str] | None
     key_thumbprint: str | None
+    device_token: Secret | None = None
 
     @property
     def expires_in(self) -> int:

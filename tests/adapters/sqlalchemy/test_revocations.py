@@ -145,7 +145,7 @@ async def test_who_is_given_a_role_while_it_changes_loses_older_tokens_too(
 
     async def raise_epochs() -> None:
         async with SqlUnitOfWork(postgres) as uow:
-            uow.roles.put(ADMIN_ROLE)
+            uow.roles.put(ADMIN_ROLE.redefined(ADMIN_ROLE))
             uow.users.raise_epochs(ADMIN_ROLE.name, NOW)
             await uow.commit()
 

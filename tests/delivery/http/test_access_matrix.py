@@ -10,7 +10,6 @@ from fastapi.routing import iter_route_contexts
 
 from keyturn.delivery.http.app import build_app
 from keyturn.delivery.http.routes_keys import PublishedKeys
-from keyturn.delivery.http.routes_metrics import MetricsPage
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.domain.policies import ClaimsPolicy
 from keyturn.domain.user import ADMIN_ROLE, USER_ROLE, UserStatus
@@ -58,7 +57,6 @@ NEW_PASSWORD = "seven quiet glaciers"
 TABLE = [
     Row("GET /health/live", NOBODY_ASKED),
     Row("GET /health/ready", NOBODY_ASKED),
-    Row("GET /metrics", NOBODY_ASKED),
     Row("GET /.well-known/jwks.json", NOBODY_ASKED),
     Row("GET /docs", NOBODY_ASKED),
     Row("GET /docs/{name}", NOBODY_ASKED, "/docs/start.js"),
@@ -119,13 +117,31 @@ TABLE = [
     Row("DELETE /v1/sessions/{session_id}", Own("profile:write"), "/v1/sessions/{my_session_id}"),
     Row("GET /v1/admin/users", "users:read"),
     Row("GET /v1/admin/users/{user_id}", "users:read"),
-    Row("PATCH /v1/admin/users/{user_id}", "users:write", json={"status": "disabled"}),
-    # Who holds more than the caller is not theirs to erase.
+    # Nobody acts on a user who has a role or a permission that they do not have.
+    Row(
+        "PATCH /v1/admin/users/{user_id}",
+        "users:write",
+        "/v1/admin/users/{roleless_id}",
+        json={"status": "disabled"},
+    ),
     Row("DELETE /v1/admin/users/{user_id}", "users:write", "/v1/admin/users/{roleless_id}"),
-    Row("PUT /v1/admin/users/{user_id}/roles", "roles:assign", json={"roles": []}),
+    Row(
+        "PUT /v1/admin/users/{user_id}/roles",
+        "roles:assign",
+        "/v1/admin/users/{roleless_id}/roles",
+        json={"roles": []},
+    ),
     Row("GET /v1/admin/users/{user_id}/sessions", "sessions:revoke"),
-    Row("DELETE /v1/admin/users/{user_id}/sessions", "sessions:revoke"),
-    Row("DELETE /v1/admin/users/{user_id}/sessions/{session_id}", "sessions:revoke"),
+    Row(
+        "DELETE /v1/admin/users/{user_id}/sessions",
+        "sessions:revoke",
+        "/v1/admin/users/{roleless_id}/sessions",
+    ),
+    Row(
+        "DELETE /v1/admin/users/{user_id}/sessions/{session_id}",
+        "sessions:revoke",
+        "/v1/admin/users/{roleless_id}/sessions/{roleless_session_id}",
+    ),
     Row("GET /v1/admin/roles", "roles:write"),
     Row("GET /v1/admin/roles/{name}", "roles:write", "/v1/admin/roles/editor"),
     Row(
@@ -189,21 +205,11 @@ def expected(row: Row, caller: Caller) -> str:
     return "2xx" if row.who in caller.permissions & in_scope else "403"
 
 
-class NoFigures(MetricsPage):
-    """A page of metrics that is there."""
-
-    content_type = "text/plain"
-
-    async def render(self) -> bytes:
-        """Return nothing."""
-        return b""
-
-
 @pytest.fixture
 def app(
     services: Callable[..., Services], keyturn: InMemoryKeyturn, no_keys: PublishedKeys
 ) -> FastAPI:
-    return build_app(services(keyturn), HttpOptions(), metrics=NoFigures(), published_keys=no_keys)
+    return build_app(services(keyturn), HttpOptions(), published_keys=no_keys)
 
 
 def test_every_route_has_a_row(app: FastAPI) -> None:
@@ -242,6 +248,7 @@ async def test_each_caller_gets_what_the_table_says(
         known |= links | {
             "user_id": str(bystander.user_id),
             "roleless_id": str(roleless.user_id),
+            "roleless_session_id": str(roleless.session_id),
             "session_id": str(bystander.session_id),
             "refresh_token": bystander.refresh_token.reveal(),
         }
@@ -283,9 +290,13 @@ async def arrive(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Make the caller; return what is known of them, and the headers that they send."""
     await enter("root@example.com", "admin", keyturn=keyturn)
-    for name, permissions in (("editor", frozenset[str]()), ("theirs", caller.permissions)):
-        if permissions is not None:
-            await keyturn.define_role.execute(DefineRoleCommand(name, permissions, actor=None))
+    await keyturn.define_role.execute(
+        DefineRoleCommand("editor", frozenset(), actor=None, assignable_by=frozenset({"theirs"}))
+    )
+    if caller.permissions is not None:
+        await keyturn.define_role.execute(
+            DefineRoleCommand("theirs", caller.permissions, actor=None)
+        )
     if caller.permissions is None:
         return {"my_session_id": "20000000-0000-0000-0000-00000000ffff"}, {}
     pair = await enter("caller@example.com", "theirs", keyturn=keyturn, scope=caller.scope)

@@ -144,12 +144,21 @@ async def test_a_disabled_user_can_be_enabled_again(
 
 
 async def test_roles_are_assigned_all_at_once(
-    client: httpx.AsyncClient, ada: TokenPair, as_root: dict[str, str]
+    client: httpx.AsyncClient, keyturn: InMemoryKeyturn, as_root: dict[str, str]
 ) -> None:
-    path = f"{USERS}/{ada.user_id}/roles"
+    user = await keyturn.register(verified=True)
+    path = f"{USERS}/{user.id}/roles"
     for roles in (["admin", "user"], ["user"], []):
         answer = await client.put(path, json={"roles": [*roles, *roles]}, headers=as_root)
         assert (answer.status_code, answer.json()["roles"]) == (200, roles)
+
+
+async def test_nobody_with_an_unverified_address_becomes_an_administrator(
+    client: httpx.AsyncClient, ada: TokenPair, as_root: dict[str, str]
+) -> None:
+    path = f"{USERS}/{ada.user_id}/roles"
+    answer = await client.put(path, json={"roles": ["admin", "user"]}, headers=as_root)
+    assert (answer.status_code, answer.json()["code"]) == (409, "administrator_unverified")
 
 
 async def test_an_unknown_role_is_not_assigned(
@@ -181,7 +190,7 @@ async def test_nobody_grants_what_they_do_not_hold(
     await keyturn.define_role.execute(
         DefineRoleCommand("helper", frozenset({"roles:assign", "roles:write"}), actor=None)
     )
-    helper = await enter("helper@example.com", "helper")
+    helper = await enter("helper@example.com", "helper", "user")
     headers = {"Authorization": f"Bearer {helper.access_token.reveal()}"}
     answers = [
         await client.put(
@@ -268,7 +277,11 @@ async def test_a_role_is_defined_changed_and_deleted(
     path = f"{ROLES}/editor"
     for permissions in (["profile:read"], ["profile:read", "users:read"], []):
         defined = await client.put(path, json={"permissions": permissions[::-1]}, headers=as_root)
-        assert defined.json() == {"name": "editor", "permissions": permissions}
+        assert defined.json() == {
+            "name": "editor",
+            "permissions": permissions,
+            "assignable_by": [],
+        }
         assert (await client.get(path, headers=as_root)).json() == defined.json()
     listed = (await client.get(ROLES, headers=as_root)).json()["roles"]
     assert [role["name"] for role in listed] == ["admin", "editor", "user"]
@@ -279,6 +292,34 @@ async def test_a_role_is_defined_changed_and_deleted(
     for method in ("GET", "DELETE"):
         gone = await client.request(method, path, headers=as_root)
         assert (gone.status_code, gone.json()["code"]) == (404, "role_not_found")
+
+
+async def test_a_writer_overwrites_no_role_that_they_have_not_seen(
+    client: httpx.AsyncClient, as_root: dict[str, str]
+) -> None:
+    path = "/v1/admin/roles/editor"
+    made = await client.put(path, json={"permissions": ["posts:write"]}, headers=as_root)
+    seen = made.headers["etag"]
+    assert (await client.get(path, headers=as_root)).headers["etag"] == seen
+    changed = await client.put(
+        path, json={"permissions": []}, headers={**as_root, "If-Match": f'"other", {seen}'}
+    )
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != seen
+    for stale in (seen, f"W/{changed.headers['etag']}", '"x"', "x", '"', ""):
+        for method, body in (("PUT", {"permissions": ["posts:delete"]}), ("DELETE", None)):
+            answer = await client.request(
+                method, path, json=body, headers={**as_root, "If-Match": stale}
+            )
+            assert (answer.status_code, answer.json()["code"]) == (412, "precondition_failed")
+    assert (await client.get(path, headers=as_root)).json()["permissions"] == []
+    # A role that is made again is another one, although its version is that of the first.
+    assert (await client.delete(path, headers={**as_root, "If-Match": "*"})).status_code == 204
+    again = await client.put(path, json={"permissions": []}, headers={**as_root, "If-Match": "*"})
+    assert again.status_code == 412
+    await client.put(path, json={"permissions": ["posts:read"]}, headers=as_root)
+    answer = await client.put(path, json={"permissions": []}, headers={**as_root, "If-Match": seen})
+    assert answer.status_code == 412
 
 
 async def test_the_built_in_roles_stay(client: httpx.AsyncClient, as_root: dict[str, str]) -> None:
@@ -366,7 +407,8 @@ async def test_an_event_says_what_when_who_whom_and_from_where(
     client: httpx.AsyncClient, ada: TokenPair, root: TokenPair, as_root: dict[str, str]
 ) -> None:
     sent = {**as_root, "User-Agent": "Browser/1", "X-Request-ID": "my-id"}
-    await client.delete(f"{USERS}/{ada.user_id}/sessions/{ada.session_id}", headers=sent)
+    path = f"{USERS}/{ada.user_id}/sessions/{ada.session_id}"
+    deleted = await client.delete(path, headers=sent)
     answer = await client.get(f"{EVENTS}?limit=1", headers=as_root)
     (event,) = answer.json()["events"]
     assert event == {
@@ -378,7 +420,8 @@ async def test_an_event_says_what_when_who_whom_and_from_where(
         "session": str(ada.session_id),
         "ip": "192.0.2.7",
         "user_agent": "Browser/1",
-        "request_id": "my-id",
+        "request_id": deleted.headers["x-request-id"],
+        "client_request_id": None,
         "details": {"reason": "administrator"},
     }
 
@@ -457,10 +500,11 @@ async def test_every_change_says_where_it_came_from(
         ("PUT", f"{user}/roles", {"roles": ["editor"]}, as_root),
         ("DELETE", role, None, as_root),
     ]
-    for number, (method, path, body, headers) in enumerate(changes):
-        sent = {**headers, "X-Request-ID": f"id-{number}"}
-        answer = await client.request(method, path, json=body, headers=sent)
+    request_ids = set()
+    for method, path, body, headers in changes:
+        answer = await client.request(method, path, json=body, headers=headers)
+        request_ids.add(answer.headers["x-request-id"])
         assert answer.status_code in (200, 201, 204, 401), path
     events = list(keyturn.store.audit_events.values())[before + 1 :]
-    assert {event.origin.request_id for event in events} == {f"id-{n}" for n in range(len(changes))}
+    assert {event.origin.request_id for event in events} == request_ids
     assert {event.origin.ip for event in events} == {"192.0.2.7"}

@@ -64,7 +64,7 @@ HEADERS = st.dictionaries(
          b"user-agent", b"x-request-id", b"host"]
     ),
     st.binary(max_size=30)
-    | st.sampled_from([b"Bearer x", b"Basic Og==", b"__Secure-keyturn_refresh=x", b"same-origin"]),
+    | st.sampled_from([b"Bearer x", b"Basic Og==", b"__Host-keyturn_refresh=x", b"same-origin"]),
 )  # fmt: skip
 MEDIA_TYPES = st.sampled_from([b"application/json", b"application/x-www-form-urlencoded", b"x"])
 

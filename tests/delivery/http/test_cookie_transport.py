@@ -34,16 +34,17 @@ async def test_a_login_by_cookie_keeps_the_refresh_token_out_of_the_body(
 ) -> None:
     await keyturn.register()
     answer = await connect().post("/v1/auth/login", json=LOGIN)
-    assert "refresh_token" not in answer.json()
+    assert not {"refresh_token", "device_token"} & answer.json().keys()
     assert answer.json()["refresh_expires_in"] == 7 * 24 * 3600
-    cookie = _set_cookie(answer, "__Secure-keyturn_refresh")
-    assert cookie.value
-    assert cookie["httponly"] is True
-    assert cookie["secure"] is True
-    assert cookie["samesite"].lower() == "lax"
-    assert cookie["path"] == "/v1/auth"
-    assert cookie["max-age"] == str(7 * 24 * 3600)
-    assert cookie["domain"] == ""
+    for name, days in (("__Host-keyturn_refresh", 7), ("__Host-keyturn_device", 180)):
+        cookie = _set_cookie(answer, name)
+        assert cookie.value
+        assert cookie["httponly"] is True
+        assert cookie["secure"] is True
+        assert cookie["samesite"].lower() == "lax"
+        assert cookie["path"] == "/"
+        assert cookie["max-age"] == str(days * 24 * 3600)
+        assert cookie["domain"] == ""
 
 
 async def test_plain_http_development_gets_a_cookie_that_is_not_secure(
@@ -52,16 +53,17 @@ async def test_plain_http_development_gets_a_cookie_that_is_not_secure(
     await keyturn.register()
     client = connect(options=HttpOptions(secure_cookies=False), base_url="http://127.0.0.1:8000")
     answer = await client.post("/v1/auth/login", json=LOGIN)
-    assert not _set_cookie(answer, "keyturn_refresh")["secure"]
+    for name in ("keyturn_refresh", "keyturn_device"):
+        assert not _set_cookie(answer, name)["secure"]
     assert (await client.post(REFRESH, headers=BY_SCRIPT)).status_code == 200
 
 
 async def test_a_refresh_by_cookie_answers_by_cookie(browser: httpx.AsyncClient) -> None:
-    before = browser.cookies["__Secure-keyturn_refresh"]
+    before = browser.cookies["__Host-keyturn_refresh"]
     answer = await browser.post(REFRESH, headers=BY_SCRIPT)
     assert answer.json()["outcome"] == "rotated"
     assert "refresh_token" not in answer.json()
-    assert browser.cookies["__Secure-keyturn_refresh"] != before
+    assert browser.cookies["__Host-keyturn_refresh"] != before
 
 
 async def test_a_token_in_the_body_wins_over_the_cookie(
@@ -157,13 +159,13 @@ async def test_no_form_can_log_anybody_in(browser: httpx.AsyncClient) -> None:
 
 
 async def test_a_logout_ends_the_session_and_clears_the_cookie(browser: httpx.AsyncClient) -> None:
-    token = browser.cookies["__Secure-keyturn_refresh"]
+    token = browser.cookies["__Host-keyturn_refresh"]
     answer = await browser.post(LOGOUT, headers=BY_SCRIPT)
     assert answer.status_code == 204
-    cookie = _set_cookie(answer, "__Secure-keyturn_refresh")
-    assert (cookie.value, cookie["max-age"], cookie["path"]) == ("", "0", "/v1/auth")
+    cookie = _set_cookie(answer, "__Host-keyturn_refresh")
+    assert (cookie.value, cookie["max-age"], cookie["path"]) == ("", "0", "/")
     assert cookie["secure"] is True
-    assert not browser.cookies
+    assert "__Host-keyturn_refresh" not in browser.cookies
     assert (await browser.post(REFRESH, json={"refresh_token": token})).status_code == 401
 
 
@@ -171,19 +173,19 @@ async def test_a_logout_clears_the_cookie_even_if_its_token_is_no_good(
     connect: Callable[..., httpx.AsyncClient],
 ) -> None:
     client = connect()
-    headers = {**BY_SCRIPT, "Cookie": "__Secure-keyturn_refresh=nonsense"}
+    headers = {**BY_SCRIPT, "Cookie": "__Host-keyturn_refresh=nonsense"}
     answer = await client.post(LOGOUT, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid_refresh_token")
-    assert _set_cookie(answer, "__Secure-keyturn_refresh")["max-age"] == "0"
+    assert _set_cookie(answer, "__Host-keyturn_refresh")["max-age"] == "0"
 
 
 async def test_a_logout_with_the_token_in_the_body_clears_the_cookie_too(
     browser: httpx.AsyncClient,
 ) -> None:
-    token = browser.cookies["__Secure-keyturn_refresh"]
+    token = browser.cookies["__Host-keyturn_refresh"]
     answer = await browser.post(LOGOUT, json={"refresh_token": token})
     assert answer.status_code == 204
-    assert not browser.cookies
+    assert "__Host-keyturn_refresh" not in browser.cookies
 
 
 async def test_logging_out_everywhere_clears_the_cookie(
@@ -192,7 +194,7 @@ async def test_logging_out_everywhere_clears_the_cookie(
     bearer = {"Authorization": f"Bearer {(await keyturn.login()).access_token.reveal()}"}
     answer = await browser.post("/v1/auth/logout-all", headers=bearer)
     assert answer.status_code == 204
-    assert not browser.cookies
+    assert "__Host-keyturn_refresh" not in browser.cookies
 
 
 async def test_the_cookie_is_not_touched_when_there_is_none(
@@ -208,11 +210,13 @@ async def test_the_cookie_is_not_touched_when_there_is_none(
 async def test_a_cookie_of_nonsense_is_a_bad_token_and_nothing_worse(
     connect: Callable[..., httpx.AsyncClient], value: str
 ) -> None:
-    cookie = f"__Secure-keyturn_refresh={value}".encode()
+    cookie = f"__Host-keyturn_refresh={value}".encode()
     headers = {b"X-Requested-With": b"x", b"Cookie": cookie}
     answer = await connect().post(REFRESH, headers=headers)
     assert answer.status_code == 401
 
 
 def _set_cookie(answer: httpx.Response, name: str) -> Morsel[str]:
-    return SimpleCookie(answer.headers["set-cookie"])[name]
+    lines = answer.headers.get_list("set-cookie")
+    [morsel] = [SimpleCookie(line)[name] for line in lines if line.startswith(f"{name}=")]
+    return morsel

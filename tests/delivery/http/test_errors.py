@@ -52,7 +52,7 @@ def test_an_error_without_a_row_is_told_as_its_parent() -> None:
 
 
 async def test_a_problem_says_all_that_a_problem_says(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1/auth/login", json=LOGIN, headers={"X-Request-ID": "my-id_1.2"})
+    answer = await client.post("/v1/auth/login", json=LOGIN)
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json() == {
         "type": "urn:keyturn:error:invalid_credentials",
@@ -60,7 +60,7 @@ async def test_a_problem_says_all_that_a_problem_says(client: httpx.AsyncClient)
         "status": 401,
         "detail": "The e-mail address or the password is wrong.",
         "code": "invalid_credentials",
-        "request_id": "my-id_1.2",
+        "request_id": answer.headers["x-request-id"],
     }
 
 
@@ -101,18 +101,6 @@ async def test_every_answer_is_named_and_neither_sniffed_nor_stored(
     answer = await client.get(path)
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
-    assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
-
-
-@pytest.mark.parametrize("sent", ["a", "A-1_b.c", "x" * 128])
-async def test_a_sane_request_id_is_kept(client: httpx.AsyncClient, sent: str) -> None:
-    answer = await client.get("/v1/nothing", headers={"X-Request-ID": sent})
-    assert answer.headers["x-request-id"] == answer.json()["request_id"] == sent
-
-
-@pytest.mark.parametrize("sent", [b"", b"x" * 129, b"a b", b"a\nb", b"<script>", b"\xff"])
-async def test_any_other_request_id_is_replaced(client: httpx.AsyncClient, sent: bytes) -> None:
-    answer = await client.get("/v1/nothing", headers={b"X-Request-ID": sent})
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["x-request-id"])
 
 

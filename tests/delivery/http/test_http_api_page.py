@@ -19,6 +19,7 @@ UNTOLD = {
     "mail_unavailable",
     "letter_unwritable",
     "mail_refused",
+    "stale_role",
     "password_hash_unknown",
     "mail_not_found",
 }

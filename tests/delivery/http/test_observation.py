@@ -1,6 +1,7 @@
 """Every request is observed once, by its template and never by its path."""
 
 import logging
+import re
 from collections.abc import Callable
 
 import httpx
@@ -50,7 +51,8 @@ async def test_who_asked_what_is_known(
     [request] = finished
     assert (request.method, request.route, request.status) == ("GET", "/v1/auth/verify", 204)
     assert request.subject == ada.user_id
-    assert request.request_id == "abc"
+    assert request.client_request_id == "abc"
+    assert re.fullmatch("[0-9a-f]{32}", request.request_id)
     assert request.client_ip == "198.51.100.9"
 
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from tests.delivery.http.conftest import but_for_its_id
 
 from keyturn.domain.errors import HashingBusy, StoreUnavailable
 from keyturn.domain.secret import Secret
@@ -99,7 +100,7 @@ async def test_a_login_hands_out_all_that_a_client_needs(client: httpx.AsyncClie
     tokens = answer.json()
     assert set(tokens) == {
         "access_token", "token_type", "expires_in", "refresh_token", "refresh_expires_in",
-        "refresh_after", "session_id",
+        "refresh_after", "session_id", "device_token",
     }  # fmt: skip
     assert tokens["token_type"] == "Bearer"
     assert tokens["expires_in"] == 900
@@ -120,7 +121,6 @@ async def test_every_bad_login_is_answered_alike(
         await client.post(
             "/v1/auth/login",
             json={"email": email, "password": password},
-            headers={"X-Request-ID": "same"},
         )
         for email, password in (
             ("nobody@example.com", PASSWORD.reveal()),
@@ -129,7 +129,7 @@ async def test_every_bad_login_is_answered_alike(
         )
     ]
     assert {answer.status_code for answer in answers} == {401}
-    assert len({answer.content for answer in answers}) == 1
+    assert len({but_for_its_id(answer) for answer in answers}) == 1
     assert answers[0].json()["code"] == "invalid_credentials"
     assert answers[0].headers["www-authenticate"] == 'Bearer realm="keyturn"'
     assert answers[0].headers["cache-control"] == "no-store"

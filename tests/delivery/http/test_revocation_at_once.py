@@ -63,7 +63,7 @@ class Session:
 @pytest.fixture
 async def ada(keyturn: InMemoryKeyturn) -> TokenPair:
     """The tokens of a user who has registered and logged in, for the issuer."""
-    await keyturn.register()
+    await keyturn.register(verified=True)
     return await keyturn.login(resource=ISSUER)
 
 

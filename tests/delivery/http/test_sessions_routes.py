@@ -2,6 +2,7 @@
 
 import httpx
 import pytest
+from tests.delivery.http.conftest import but_for_its_id
 
 from keyturn.domain.secret import Secret
 from keyturn.testing.in_memory import ADA, PASSWORD, InMemoryKeyturn
@@ -76,11 +77,11 @@ async def test_the_session_of_somebody_else_is_as_unknown_as_none(
     eve = await keyturn.login("eve@example.com", Secret("another good password"))
     unknown = "20000000-0000-0000-0000-00000000ffff"
     answers = [
-        await client.delete(f"{SESSIONS}/{session_id}", headers={**as_ada, "X-Request-ID": "same"})
+        await client.delete(f"{SESSIONS}/{session_id}", headers=as_ada)
         for session_id in (eve.session_id, unknown, "nonsense", "%00", "%ff", "x" * 5000)
     ]
     assert {answer.status_code for answer in answers} == {404}
-    assert len({answer.content for answer in answers}) == 1
+    assert len({but_for_its_id(answer) for answer in answers}) == 1
     assert answers[0].json()["code"] == "session_not_found"
     assert await _refreshes(client, eve)
 

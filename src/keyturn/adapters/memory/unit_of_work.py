@@ -74,6 +74,9 @@ class MemoryUnitOfWork(UnitOfWork):
     def audit(self) -> AuditTrail:
         return MemoryAuditTrail(self._store, self._staged)
 
+    def idle(self, exchanges: int) -> None:
+        """Stage nothing: there is no network to wait for."""
+
     async def commit(self) -> None:
         await give_way()
         # Applied to a copy without giving way: a write that fails leaves the store as it was.

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from keyturn.adapters.memory.store import MemoryStore, StagedWrite, give_way
-from keyturn.domain.errors import EmailTaken, LastAdministrator, RoleNotFound, StaleUser
+from keyturn.domain.errors import EmailTaken, LastAdministrator, RoleNotFound, StaleRole, StaleUser
 from keyturn.domain.events import Origin
 from keyturn.domain.ids import UserId
 from keyturn.domain.mail import QueuedMail
@@ -86,9 +86,7 @@ class MemoryUserRepository(UserRepository):
                 if m.user_id != user.id and fold_address(m.address) != key
             }
             for event in list(store.audit_events.values()):
-                by_user = event.actor == user.id
-                by_nobody_known = event.actor is None and event.subject == user.id
-                if by_user or by_nobody_known:
+                if event.subject == user.id and event.actor in {None, user.id}:
                     store.audit_events[event.id] = replace(event, origin=Origin())
 
         self._staged.append(apply)
@@ -154,19 +152,36 @@ class MemoryRoleRepository(RoleRepository):
 
     def put(self, role: Role) -> None:
         def apply(store: MemoryStore) -> None:
+            if _stored_version(store, role) != role.version - 1:
+                raise StaleRole
             store.roles[role.name] = role
 
         self._staged.append(apply)
 
-    def delete(self, name: str) -> None:
+    def delete(self, role: Role) -> None:
         def apply(store: MemoryStore) -> None:
-            store.roles.pop(name, None)
+            if _stored_version(store, role) != role.version:
+                raise StaleRole
+            del store.roles[role.name]
             for user in list(store.users.values()):
-                if name in user.role_names:
-                    kept = frozenset(role for role in user.roles if role.name != name)
+                if role.name in user.role_names:
+                    kept = frozenset(held for held in user.roles if held.name != role.name)
                     store.users[user.id] = replace(user, roles=kept)
 
         self._staged.append(apply)
+
+    def require_unchanged(self, roles: frozenset[Role]) -> None:
+        def check(store: MemoryStore) -> None:
+            if any(_stored_version(store, role) != role.version for role in roles):
+                raise StaleRole
+
+        self._staged.append(check)
+
+
+def _stored_version(store: MemoryStore, role: Role) -> int:
+    """Return the version that is stored of a role, 0 where there is none."""
+    stored = store.roles.get(role.name)
+    return 0 if stored is None else stored.version
 
 
 def _claim_email(store: MemoryStore, user: User) -> None:

@@ -75,6 +75,10 @@ class CountingUnitOfWork(UnitOfWork):
         """The audit trail."""
         return _WatchedTrail(self._inner.audit, self._noted)
 
+    def idle(self, exchanges: int) -> None:
+        """Stage exchanges that change nothing."""
+        self._inner.idle(exchanges)
+
     async def commit(self) -> None:
         """Commit, then count."""
         await self._inner.commit()

@@ -1,27 +1,25 @@
 """What is counted and measured, and how it is told."""
 
-import os
-import re
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.metrics_core import Metric
 
 from keyturn.domain.events import AuditEvent, AuditEventType
 from keyturn.use_cases.revocation_replica import RevocationReplica
 from keyturn.use_cases.rotate_refresh import RefreshOutcome
 
-SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Names the folder where the workers of one machine put their figures together.
-
-prometheus-client looks at it when it is imported. Unset, each process knows its own figures only.
-"""
-
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-_LIVE_FILE = re.compile(r"gauge_live[a-z]+_([0-9]+)\.db")
+
+MERGED_GAUGES: Mapping[str, Callable[[Iterable[float]], float]] = {
+    "keyturn_password_hashes": sum,
+    "keyturn_revocations_followed_timestamp_seconds": min,
+    "keyturn_revocations": max,
+}
+"""How the gauges of several workers become one; everything else is summed."""
 
 
 class HashingQueue(Protocol):
@@ -86,19 +84,16 @@ class PrometheusMetrics:
             "Password hashes running, and waiting for a thread.",
             ("state",),
             registry=registry,
-            multiprocess_mode="livesum",
         )
         self._followed = Gauge(
             "keyturn_revocations_followed_timestamp_seconds",
             "When the revocation list was last looked at; of several workers, the one behind most.",
             registry=registry,
-            multiprocess_mode="livemin",
         )
         self._revocations = Gauge(
             "keyturn_revocations",
             "Revocations that still matter, as this machine knows them.",
             registry=registry,
-            multiprocess_mode="livemax",
         )
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -136,45 +131,17 @@ class PrometheusMetrics:
         """Count a mail that the mail server was to take."""
         self._mails.labels(result).inc()
 
-    async def read_gauges(self) -> None:
-        """Write down what changes by itself, so that other workers can tell it too."""
+    def collect(self) -> Iterable[Metric]:
+        """Return every metric with its samples as they are now."""
         self._hashes.labels("running").set(self._hashing.running)
         self._hashes.labels("waiting").set(self._hashing.waiting)
         self._revocations.set(len(self._replica))
         age = self._replica.age()
         # Prometheus takes the age from the time, which also shows a worker that hangs.
         self._followed.set(0 if age is None else time.time() - age.total_seconds())
+        return self._registry.collect()
 
-    async def render(self) -> bytes:
-        """Return all figures as they are now."""
-        await self.read_gauges()
-        folder = os.environ.get(SHARED_FOLDER_VARIABLE)
-        if folder is None:
-            return generate_latest(self._registry)
-        _forget_the_dead(Path(folder))
-        of_all_workers = CollectorRegistry()
-        MultiProcessCollector(of_all_workers, folder)  # type: ignore[no-untyped-call] # as it is
-        return generate_latest(of_all_workers)
-
-    def close(self) -> None:
-        """Take back what is only true while the process lives."""
-        if SHARED_FOLDER_VARIABLE in os.environ:
-            mark_process_dead(os.getpid())  # type: ignore[no-untyped-call] # as it is
-
-
-def _forget_the_dead(folder: Path) -> None:
-    """Remove the gauges of workers that were killed, which could not do it themselves."""
-    for file in folder.iterdir():
-        found = _LIVE_FILE.fullmatch(file.name)
-        if found and not _lives(int(found[1])):
-            file.unlink(missing_ok=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    def render(self) -> bytes:
+        """Return all figures of this app in the text format of Prometheus."""
+        self.collect()
+        return generate_latest(self._registry)

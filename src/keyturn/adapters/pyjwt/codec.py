@@ -11,10 +11,18 @@ from keyturn.adapters.pyjwt.access_token_reader import (
 )
 from keyturn.adapters.pyjwt.compact_jws import MAX_TOKEN_LENGTH, RejectedToken, sign
 from keyturn.adapters.pyjwt.key_ring import SigningTokenKeys
-from keyturn.adapters.pyjwt.signed_claims import Claims, expect, moment, signed_claims, uuid
-from keyturn.domain.claims import AccessClaims, RefreshClaims
+from keyturn.adapters.pyjwt.signed_claims import (
+    Claims,
+    expect,
+    moment,
+    signed_claims,
+    uuid,
+    whole_number,
+)
+from keyturn.domain.claims import AccessClaims, DeviceClaims, RefreshClaims
 from keyturn.domain.errors import InvalidRefreshToken
 from keyturn.domain.ids import FamilyId, TokenId, UserId
+from keyturn.domain.policies import MAX_CLOCK_SKEW
 from keyturn.domain.secret import Secret
 from keyturn.ports.tokens import TokenCodec
 
@@ -22,6 +30,11 @@ REFRESH_TYP = "rt+jwt"
 """The header `typ` of a refresh token."""
 
 _REFRESH_TYPE = "refresh"
+
+DEVICE_TYP = "dt+jwt"
+"""The header `typ` of a device token."""
+
+_DEVICE_TYPE = "device"
 
 
 class PyJwtCodec(TokenCodec):
@@ -33,7 +46,7 @@ class PyJwtCodec(TokenCodec):
         Args:
             keys: asked for the signer and the key of each token; each is used with its own
                 algorithm only.
-            issuer: the `iss` of both kinds, and the `aud` of refresh tokens.
+            issuer: the `iss` of all kinds, and the `aud` of refresh and device tokens.
 
         Raises:
             ValueError: the issuer is empty.
@@ -116,6 +129,33 @@ class PyJwtCodec(TokenCodec):
         # Raised out here, the error has no context that could hold a part of the token.
         raise InvalidRefreshToken
 
+    async def encode_device(self, claims: DeviceClaims) -> Secret:
+        """Return a signed device token.
+
+        Raises:
+            Unavailable: the key can't be reached.
+        """
+        payload: dict[str, object] = {
+            "iss": self._issuer,
+            "aud": self._issuer,
+            "sub": str(claims.user_id),
+            "iat": _seconds(claims.issued_at),
+            "exp": _seconds(claims.expires_at),
+            "sid": str(claims.family_id),
+            "credentials_version": claims.credentials_version,
+            "type": _DEVICE_TYPE,
+        }
+        return await self._sign(payload, DEVICE_TYP)
+
+    def decode_device(self, token: Secret, now: datetime) -> DeviceClaims | None:
+        """Return the claims of a valid device token, None for every other text."""
+        try:
+            claims = self._device_claims(token)
+        except RejectedToken:
+            return None
+        is_current = claims.issued_at - MAX_CLOCK_SKEW <= now < claims.expires_at
+        return claims if is_current else None
+
     async def _sign(self, payload: Claims, typ: str) -> Secret:
         token = await sign(to_json(payload), typ, self._keys.signer)
         if len(token) > MAX_TOKEN_LENGTH:
@@ -133,6 +173,18 @@ class PyJwtCodec(TokenCodec):
             token_id=TokenId(uuid(claims, "jti")),
             user_id=UserId(uuid(claims, "sub")),
             family_id=FamilyId(uuid(claims, "sid")),
+            issued_at=moment(claims, "iat"),
+            expires_at=moment(claims, "exp"),
+        )
+
+    def _device_claims(self, token: Secret) -> DeviceClaims:
+        _, claims = signed_claims(token.reveal(), self._keys, typ=DEVICE_TYP, issuer=self._issuer)
+        expect(claims, "type", _DEVICE_TYPE)
+        expect(claims, "aud", self._issuer)
+        return DeviceClaims(
+            user_id=UserId(uuid(claims, "sub")),
+            family_id=FamilyId(uuid(claims, "sid")),
+            credentials_version=whole_number(claims, "credentials_version"),
             issued_at=moment(claims, "iat"),
             expires_at=moment(claims, "exp"),
         )

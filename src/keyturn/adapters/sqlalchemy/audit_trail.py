@@ -23,12 +23,13 @@ _LIST = select(
     _row.ip,
     _row.user_agent,
     _row.request_id,
+    _row.client_request_id,
     _row.details,
 ).order_by(_row.id.desc())
 
 
 def _to_event(row: SqlRow) -> AuditEvent:
-    event_id, at, kind, actor, subject, session, ip, user_agent, request_id, details = row
+    event_id, at, kind, actor, subject, session, *origin, details = row
     return AuditEvent(
         id=event_id,
         at=at,
@@ -36,7 +37,7 @@ def _to_event(row: SqlRow) -> AuditEvent:
         actor=actor,
         subject=subject,
         session=session,
-        origin=Origin(ip, user_agent, request_id),
+        origin=Origin(*origin),
         details=MappingProxyType(details),
     )
 
@@ -61,6 +62,7 @@ class SqlAuditTrail(AuditTrail):
             "ip": event.origin.ip,
             "user_agent": event.origin.user_agent,
             "request_id": event.origin.request_id,
+            "client_request_id": event.origin.client_request_id,
             "details": dict(event.details),
         }
 

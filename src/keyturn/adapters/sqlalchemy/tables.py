@@ -101,6 +101,9 @@ roles = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("permissions", JSON, nullable=False),
+    # The names of roles whose holders may grant this one; NULL is none.
+    Column("assignable_by", JSON(none_as_null=True)),
+    Column("version", Integer, nullable=False, server_default="1"),
 )
 
 user_roles = Table(
@@ -169,6 +172,7 @@ audit_events = Table(
     Column("ip", Text),
     Column("user_agent", Text),
     Column("request_id", Text),
+    Column("client_request_id", Text),
     Column("details", JSON, nullable=False),
     Index(None, "at"),
     Index(None, "type", "id"),

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy import Connection, literal, select
+
 from keyturn.adapters.sqlalchemy.audit_trail import SqlAuditTrail
-from keyturn.adapters.sqlalchemy.database import Database, Staging
+from keyturn.adapters.sqlalchemy.database import Database, StagedWrite, Staging
 from keyturn.adapters.sqlalchemy.families import SqlFamilyRepository
 from keyturn.adapters.sqlalchemy.mails import SqlOutbox
 from keyturn.adapters.sqlalchemy.one_time_tokens import SqlOneTimeTokenRepository
@@ -24,6 +26,8 @@ from keyturn.ports.persistence import (
     UserRepository,
 )
 from keyturn.ports.revocations import RevocationFeed
+
+_IDLE = select(literal(1))
 
 
 def _nobody_asked(revocations: Sequence[Revocation]) -> None:
@@ -90,6 +94,15 @@ class SqlUnitOfWork(UnitOfWork):
     def audit(self) -> AuditTrail:
         """The audit trail."""
         return SqlAuditTrail(self._database, self._staging)
+
+    def idle(self, exchanges: int) -> None:
+        """Stage statements that change nothing."""
+
+        def apply(connection: Connection) -> None:
+            connection.execute(_IDLE)
+
+        idle = StagedWrite(apply, is_single_statement=True)
+        self._staging.writes.extend([idle] * exchanges)
 
     async def commit(self) -> None:
         """Apply everything staged, or nothing."""

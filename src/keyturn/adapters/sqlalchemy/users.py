@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Connection,
     Dialect,
     Executable,
     ScalarSelect,
     Text,
-    and_,
     bindparam,
     delete,
     insert,
@@ -32,7 +32,7 @@ from keyturn.adapters.sqlalchemy.mails import insert_mail
 from keyturn.adapters.sqlalchemy.prepared import Parameters, Prepared
 from keyturn.adapters.sqlalchemy.revocations import insert_revocations
 from keyturn.adapters.sqlalchemy.tables import audit_events, mails, roles, user_roles, users
-from keyturn.domain.errors import LastAdministrator, RoleNotFound, StaleUser
+from keyturn.domain.errors import LastAdministrator, RoleNotFound, StaleRole, StaleUser
 from keyturn.domain.ids import UserId
 from keyturn.domain.mail import QueuedMail
 from keyturn.domain.policies import revoked_until
@@ -40,18 +40,21 @@ from keyturn.domain.revocation import Revocation
 from keyturn.domain.user import Role, User, UserStatus, canonical_email, fold_address
 from keyturn.ports.persistence import RoleRepository, UserFilter, UserRepository
 
+_ROLE_COLUMNS = (roles.c.name, roles.c.permissions, roles.c.assignable_by, roles.c.version)
+
 
 # Few sets of roles are held by many users: each is read once.
 @lru_cache(maxsize=256)
 def _roles_in(text: str) -> frozenset[Role]:
-    permissions_by_role: dict[str, list[str]] = json.loads(text)
+    rows: dict[str, tuple[list[str], list[str] | None, int]] = json.loads(text)
     return frozenset(
-        Role(name, frozenset(permissions)) for name, permissions in permissions_by_role.items()
+        Role(name, frozenset(permissions), frozenset(assignable_by or ()), version)
+        for name, (permissions, assignable_by, version) in rows.items()
     )
 
 
 class _Roles(TypeDecorator[frozenset[Role]]):
-    """Reads roles out of what `_PermissionsByRole` aggregates; NULL is none."""
+    """Reads roles out of what `_RolesByName` aggregates; NULL is none."""
 
     impl = Text
     cache_ok = True
@@ -61,32 +64,35 @@ class _Roles(TypeDecorator[frozenset[Role]]):
         return frozenset() if value is None else _roles_in(value)
 
 
-class _PermissionsByRole(FunctionElement[frozenset[Role]]):
-    """Aggregates roles into one JSON object: `{"admin": ["users:read", ...], ...}`."""
+class _RolesByName(FunctionElement[frozenset[Role]]):
+    """Aggregates roles into one JSON object: `{"admin": [["users:read", ...], [], 1], ...}`."""
 
     type = _Roles()
     inherit_cache = True
 
     def __init__(self) -> None:
-        super().__init__(roles.c.name, roles.c.permissions)
+        super().__init__(*_ROLE_COLUMNS)
 
 
-@compiles(_PermissionsByRole, "postgresql")
-def _on_postgresql(element: _PermissionsByRole, compiler: SQLCompiler, **options: object) -> str:
-    name, permissions = (compiler.process(clause, **options) for clause in element.clauses)
+@compiles(_RolesByName, "postgresql")
+def _on_postgresql(element: _RolesByName, compiler: SQLCompiler, **options: object) -> str:
+    name, *values = (compiler.process(clause, **options) for clause in element.clauses)
     # As text: the driver would read the JSON of each row anew.
-    return f"CAST(json_object_agg({name}, {permissions}) AS text)"
+    return f"CAST(json_object_agg({name}, json_build_array({', '.join(values)})) AS text)"
 
 
-@compiles(_PermissionsByRole, "sqlite")
-def _on_sqlite(element: _PermissionsByRole, compiler: SQLCompiler, **options: object) -> str:
-    name, permissions = (compiler.process(clause, **options) for clause in element.clauses)
-    # Without json() the text of the permissions would become a string inside the object.
-    return f"json_group_object({name}, json({permissions}))"
+@compiles(_RolesByName, "sqlite")
+def _on_sqlite(element: _RolesByName, compiler: SQLCompiler, **options: object) -> str:
+    name, permissions, assignable_by, version = (
+        compiler.process(clause, **options) for clause in element.clauses
+    )
+    # Without json() the text of a list would become a string inside the object.
+    lists = f"json({permissions}), json({assignable_by})"
+    return f"json_group_object({name}, json_array({lists}, {version}))"
 
 
 _roles_of_user: ScalarSelect[Any] = (
-    select(_PermissionsByRole())
+    select(_RolesByName())
     .select_from(user_roles.join(roles))
     .where(user_roles.c.user_id == users.c.id)
     .correlate(users)
@@ -132,7 +138,9 @@ _NOTE_FAILED_LOGIN = (
     .returning(users.c.failed_logins)
 )
 _NOTE_FAILED_LOGIN_BEYOND = (
-    update(users).where(users.c.id == bindparam("user_id")).values(version=users.c.version + 1)
+    update(users)
+    .where(users.c.id == bindparam("user_id"), bindparam("is_beyond", type_=Boolean))
+    .values(version=users.c.version + 1)
 )
 _ERASE = delete(users).where(
     users.c.id == bindparam("user_id"), users.c.version == bindparam("stored_version")
@@ -147,12 +155,10 @@ _ERASE_MAILS = delete(mails).where(
 _ERASE_ORIGINS = (
     update(audit_events)
     .where(
-        or_(
-            audit_events.c.actor == bindparam("user_id"),
-            and_(audit_events.c.actor.is_(None), audit_events.c.subject == bindparam("user_id")),
-        )
+        audit_events.c.subject == bindparam("user_id"),
+        or_(audit_events.c.actor.is_(None), audit_events.c.actor == bindparam("user_id")),
     )
-    .values(ip=None, user_agent=None, request_id=None)
+    .values(ip=None, user_agent=None, request_id=None, client_request_id=None)
 )
 _TAKE_ROLES = delete(user_roles).where(
     user_roles.c.user_id == bindparam("owner_id"),
@@ -194,14 +200,28 @@ _RAISE_EPOCHS = (
     .returning(users.c.id, users.c.epoch)
 )
 
-_ROLE_COLUMNS = (roles.c.name, roles.c.permissions)
 _LIST_ROLES = select(*_ROLE_COLUMNS)
 _GET_ROLES = _LIST_ROLES.where(roles.c.name.in_(bindparam("names", expanding=True)))
-_PUT_ROLE = text(
-    "INSERT INTO roles (name, permissions) VALUES (:name, :permissions)"
-    " ON CONFLICT (name) DO UPDATE SET permissions = excluded.permissions"
-).bindparams(bindparam("permissions", type_=JSON))
-_DELETE_ROLE = delete(roles).where(roles.c.name == bindparam("role_name"))
+_ADD_ROLE = text(
+    "INSERT INTO roles (name, permissions, assignable_by, version)"
+    " VALUES (:name, :permissions, :assignable_by, :version) ON CONFLICT (name) DO NOTHING"
+).bindparams(
+    bindparam("permissions", type_=JSON),
+    bindparam("assignable_by", type_=roles.c.assignable_by.type),
+)
+_SAVE_ROLE = update(roles).where(
+    roles.c.name == bindparam("role_name"), roles.c.version == bindparam("stored_version")
+)
+_DELETE_ROLE = delete(roles).where(
+    roles.c.name == bindparam("role_name"), roles.c.version == bindparam("stored_version")
+)
+# In one order, so that two commits that share roles never wait for each other.
+_HOLD_ROLES = (
+    select(roles.c.name, roles.c.version)
+    .where(roles.c.name.in_(bindparam("names", expanding=True)))
+    .order_by(roles.c.name)
+    .with_for_update(read=True)
+)
 
 
 def to_user(row: SqlRow) -> User:
@@ -298,10 +318,15 @@ class SqlUserRepository(UserRepository):
             failed_logins = connection.execute(
                 _NOTE_FAILED_LOGIN, {"user_id": user_id, "failed_at": at, "at_most": at_most}
             ).scalar()
-            if failed_logins is None:
-                connection.execute(_NOTE_FAILED_LOGIN_BEYOND, {"user_id": user_id})
-            elif failed_logins == at_most:
+            # Two statements in every case: the number of round trips must not reveal whether
+            # there is an account, nor what became of its count.
+            if failed_logins == at_most:
                 insert_mail(connection, when_reached)
+            else:
+                is_beyond = failed_logins is None
+                connection.execute(
+                    _NOTE_FAILED_LOGIN_BEYOND, {"user_id": user_id, "is_beyond": is_beyond}
+                )
 
         self._staging.writes.append(StagedWrite(apply, is_single_statement=False))
 
@@ -384,7 +409,7 @@ class SqlRoleRepository(RoleRepository):
     def __init__(self, database: Database, staging: Staging) -> None:
         """Read from `database` and note writes in `staging`."""
         self._database = database
-        self._staged = staging.writes
+        self._staging = staging
 
     async def get_many(self, names: frozenset[str]) -> frozenset[Role]:
         """Return those of the named roles that exist."""
@@ -400,23 +425,45 @@ class SqlRoleRepository(RoleRepository):
         return sorted(map(_to_role, rows), key=lambda role: role.name)
 
     def put(self, role: Role) -> None:
-        """Stage a role's definition."""
-        self._stage(_PUT_ROLE, {"name": role.name, "permissions": sorted(role.permissions)})
+        """Stage the next version of a role's definition."""
+        values = {
+            "permissions": sorted(role.permissions),
+            "assignable_by": sorted(role.assignable_by) or None,
+            "version": role.version,
+        }
+        if role.version == 1:
+            self._swap(_ADD_ROLE, values | {"name": role.name})
+        else:
+            stored = {"role_name": role.name, "stored_version": role.version - 1}
+            self._swap(_SAVE_ROLE, values | stored)
 
-    def delete(self, name: str) -> None:
+    def delete(self, role: Role) -> None:
         """Stage the end of a role; the foreign key takes it from everybody who holds it."""
-        self._stage(_DELETE_ROLE, {"role_name": name})
+        self._swap(_DELETE_ROLE, {"role_name": role.name, "stored_version": role.version})
 
-    def _stage(self, statement: Executable, values: Parameters) -> None:
+    def require_unchanged(self, roles: frozenset[Role]) -> None:
+        """Stage a check of the versions, which holds the roles until the commit is over."""
+        versions = {role.name: role.version for role in roles}
+
+        def check(connection: Connection) -> None:
+            rows = connection.execute(_HOLD_ROLES, {"names": sorted(versions)})
+            if {row.name: row.version for row in rows} != versions:
+                raise StaleRole
+
+        if versions:
+            self._staging.locks.append(StagedWrite(check, is_single_statement=False))
+
+    def _swap(self, statement: Executable, values: Parameters) -> None:
         def apply(connection: Connection) -> None:
-            connection.execute(statement, values)
+            if connection.execute(statement, values).rowcount != 1:
+                raise StaleRole
 
-        self._staged.append(StagedWrite(apply, is_single_statement=True))
+        self._staging.writes.append(StagedWrite(apply, is_single_statement=False))
 
 
 def _to_role(row: SqlRow) -> Role:
-    name, permissions = row
-    return Role(name, frozenset(permissions))
+    name, permissions, assignable_by, version = row
+    return Role(name, frozenset(permissions), frozenset(assignable_by or ()), version)
 
 
 def _values(user: User) -> dict[str, object]:

@@ -24,6 +24,7 @@ from keyturn.use_cases.list_sessions import ListSessionsQuery, Session
 from keyturn.use_cases.list_users import MAX_PAGE, ListUsersQuery
 from keyturn.use_cases.register_user import RegisterUserCommand
 from keyturn.use_cases.revoke_all_families import RevokeAllFamiliesCommand
+from keyturn.use_cases.take_over_account import TakeOverAccountCommand
 
 _User = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
 
@@ -55,6 +56,15 @@ def _add_create_admin(cli: typer.Typer, operations: Operations) -> None:
     @cli.command("create-admin")
     def create_admin(
         email: Annotated[str, typer.Option(help="The e-mail address to log in with.")],
+        *,
+        take_over: Annotated[
+            bool,
+            typer.Option(
+                "--take-over",
+                help="If the address is registered: set this password, end all sessions and make "
+                "that account an administrator.",
+            ),
+        ] = False,
     ) -> None:
         """Make an administrator; asks for the password, or reads it from standard input."""
         address = _checked_email(email)
@@ -67,12 +77,15 @@ def _add_create_admin(cli: typer.Typer, operations: Operations) -> None:
                     RegisterUserCommand(address, password, roles=roles, email_is_verified=True)
                 )
             except EmailTaken:
-                known = await administration.get_user.by_email(address)
-                wanted = " ".join(sorted(known.role_names | {ADMIN_ROLE.name}))
-                raise Refusal(
-                    f"{address} is registered already; to make them an administrator: "
-                    f"keyturn users set-roles {address} {wanted}"
-                ) from None
+                if not take_over:
+                    raise Refusal(
+                        f"{address} is registered already, perhaps by a stranger. With --take-over "
+                        "the account gets this password, loses all its sessions and becomes an "
+                        "administrator"
+                    ) from None
+                return await administration.take_over_account.execute(
+                    TakeOverAccountCommand(address, password)
+                )
 
         user = operations.administer(work, makes_database=True)
         print(f"{user.email} is an administrator now: {user.id}")
@@ -185,16 +198,30 @@ def _add_roles(cli: typer.Typer, operations: Operations) -> None:
                 metavar="[PERMISSION]...", help="All that it permits then, such as posts:delete."
             ),
         ] = None,
+        *,
+        assignable_by: Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="ROLE",
+                help="A role whose holders may grant this one; may be repeated. Left out, nothing "
+                "changes; an empty text removes all.",
+            ),
+        ] = None,
     ) -> None:
-        """Make or change a role; the access tokens of everybody who has it die."""
+        """Make or change a role; a change of its permissions ends its holders' access tokens."""
+        granting = None if assignable_by is None else frozenset(filter(None, assignable_by))
 
         async def work(administration: Administration) -> Role:
             return await administration.define_role.execute(
-                DefineRoleCommand(name, frozenset(permissions or ()), actor=None)
+                DefineRoleCommand(
+                    name, frozenset(permissions or ()), assignable_by=granting, actor=None
+                )
             )
 
         role = operations.administer(work)
         print(f"{role.name} permits: {', '.join(sorted(role.permissions)) or 'nothing'}")
+        if role.assignable_by:
+            print(f"Besides its holders, it is granted by: {', '.join(sorted(role.assignable_by))}")
 
 
 def _add_sessions(cli: typer.Typer, operations: Operations) -> None:

@@ -24,6 +24,7 @@ from keyturn.use_cases.purge_expired import PurgeExpired
 from keyturn.use_cases.register_user import RegisterUser
 from keyturn.use_cases.retry_mail import RetryMail
 from keyturn.use_cases.revoke_all_families import RevokeAllFamilies
+from keyturn.use_cases.take_over_account import TakeOverAccount
 
 T = TypeVar("T")
 
@@ -128,6 +129,7 @@ class Administration:
     purge_expired: PurgeExpired
     list_mails: ListMails
     retry_mail: RetryMail
+    take_over_account: TakeOverAccount
 
 
 class Operations(Protocol):

@@ -3,19 +3,24 @@
 import signal
 import socket
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from keyturn.delivery.cli.connection_limits import (
+    BACKLOG,
+    SHUTDOWN_SECONDS,
+    ConnectionLimits,
+    ServerConfig,
+)
 from keyturn.delivery.cli.operations import Refusal
 
-BACKLOG = 2048
-"""Connections that may wait to be accepted."""
-
-SHUTDOWN_SECONDS = 15
-"""How long requests may take to end once the service is told to stop."""
+METRICS_CONNECTIONS = 64
+"""Connections to the metrics at once: Prometheus needs one."""
 
 _ANY_HOST = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not listened on
 
@@ -35,37 +40,60 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(
-    app_factory: str, listener: socket.socket, *, workers: int, logs: dict[str, object]
+    make_app: Callable[[], object],
+    listener: socket.socket,
+    *,
+    limits: ConnectionLimits,
+    workers: int,
+    logs: dict[str, object],
 ) -> None:
     """Answer until SIGTERM or SIGINT, then let what has begun come to its end.
 
     Args:
-        app_factory: `module:function`, imported by each worker.
+        make_app: makes the ASGI app in each worker; must be picklable.
         listener: see `listen`.
+        limits: what every worker allows one connection, and how many it serves.
         workers: processes; a single one is this one.
         logs: how each of them logs, for `logging.config.dictConfig`.
     """
-    config = uvicorn.Config(
-        app_factory,
-        factory=True,
-        workers=workers,
-        lifespan="on",
-        log_config=logs,
-        # The service writes a line for each request by itself, without the path and its query.
-        access_log=False,
-        ws="none",
-        # The service decides by itself which proxies it believes.
-        proxy_headers=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
+    _allow_many_files()
+    config = ServerConfig(make_app, limits=limits, workers=workers, logs=logs)
     print(_welcome(listener), flush=True)
     with listener:
         if workers > 1:
             _serve_with_workers(config, listener)
         else:
             _serve_here(config, listener)
+
+
+@contextmanager
+def serve_metrics(make_app: Callable[[], object], listener: socket.socket) -> Iterator[None]:
+    """Answer Prometheus in a thread beside the service, for as long as the block lasts.
+
+    Args:
+        make_app: makes the ASGI app, in this process.
+        listener: a listener of its own; see `listen`.
+    """
+    limits = ConnectionLimits(max_connections=METRICS_CONNECTIONS)
+    server = uvicorn.Server(ServerConfig(make_app, limits=limits, workers=1, logs=None))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    print(f"Metrics are at {_address(listener)}/metrics", flush=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(timeout=SHUTDOWN_SECONDS)
+
+
+def _allow_many_files() -> None:
+    """Raise the limit of open files, which is too low for the connections, as far as allowed."""
+    # Windows has no such limit and no such module.
+    with suppress(ImportError, OSError, ValueError):
+        import resource  # noqa: PLC0415 - see above
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _serve_here(config: uvicorn.Config, listener: socket.socket) -> None:
@@ -87,10 +115,7 @@ def _serve_with_workers(config: uvicorn.Config, listener: socket.socket) -> None
 
 def _welcome(listener: socket.socket) -> str:
     """Return what a newcomer needs: where the service is, and how to log in."""
-    host, port = listener.getsockname()[:2]
-    if host in _ANY_HOST:
-        host = "127.0.0.1"
-    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    address = _address(listener)
     person = '{"email": "ada@example.com", "password": "a passphrase of my own"}'
     post = "curl -H 'content-type: application/json' -d"
     return f"""
@@ -102,3 +127,10 @@ In a shell:
   {post} '{person}' {address}/v1/auth/login
   {post} '{{"refresh_token": "..."}}' {address}/v1/auth/refresh
 """
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in _ANY_HOST:
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

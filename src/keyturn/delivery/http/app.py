@@ -6,7 +6,6 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Lifespan
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from keyturn.delivery.http import (
     docs,
@@ -17,7 +16,6 @@ from keyturn.delivery.http import (
     routes_health,
     routes_keys,
     routes_metadata,
-    routes_metrics,
     routes_oauth,
     routes_revocations,
     routes_sessions,
@@ -27,12 +25,12 @@ from keyturn.delivery.http.error_answers import handle_all_errors
 from keyturn.delivery.http.middleware import (
     BodyLimitMiddleware,
     RequestMiddleware,
+    TrustedProxyMiddleware,
     UnexpectedErrorMiddleware,
 )
 from keyturn.delivery.http.observation import RequestObserver
 from keyturn.delivery.http.openapi import DescribedApp
 from keyturn.delivery.http.routes_keys import PublishedKeys
-from keyturn.delivery.http.routes_metrics import MetricsPage
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.delivery.http.short_paths import ShortPathsMiddleware
 
@@ -61,7 +59,6 @@ def build_app(
     *,
     lifespan: Lifespan[FastAPI] | None = None,
     observers: Sequence[RequestObserver] = (),
-    metrics: MetricsPage | None = None,
     published_keys: PublishedKeys | None = None,
 ) -> FastAPI:
     """Return the app that offers `services` over HTTP.
@@ -73,7 +70,6 @@ def build_app(
         options: what the deployment chooses about the wire.
         lifespan: opens and closes what the use-cases work with.
         observers: who is told of each request when it is over.
-        metrics: what `/metrics` answers; None for no such route.
         published_keys: what `/.well-known/jwks.json` answers; None for no such route.
 
     Raises:
@@ -94,7 +90,6 @@ def build_app(
         docs.router,
         pages.router,
         *([] if published_keys is None else [routes_keys.router]),
-        *([] if metrics is None else [routes_metrics.router]),
     ]
     app = DescribedApp(
         title="keyturn",
@@ -117,7 +112,6 @@ def build_app(
     app.describe_tokens_from(options.issuer_path)
     handle_all_errors(app)
     app.state.keyturn_published_keys = published_keys
-    app.state.keyturn_metrics = metrics
     routes_metadata.answer_where_clients_ask(app, options)
     return app
 
@@ -148,6 +142,6 @@ def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> l
         )
         stack.insert(1, cors)
     if options.trusted_proxies:
-        proxies = Middleware(ProxyHeadersMiddleware, trusted_hosts=list(options.trusted_proxies))
+        proxies = Middleware(TrustedProxyMiddleware, trusted_hosts=list(options.trusted_proxies))
         stack.insert(0, proxies)
     return stack

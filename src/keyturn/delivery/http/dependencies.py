@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from keyturn.delivery.http.bearer import presented_access_token, presented_proof
 from keyturn.delivery.http.observation import client_ip, note_subject
-from keyturn.delivery.http.request_ids import header_of, request_id
+from keyturn.delivery.http.request_ids import client_request_id, header_of, request_id
 from keyturn.delivery.http.services import AccessChecks, HttpOptions, Services
 from keyturn.domain.errors import AuthenticationRequired, PermissionDenied
 from keyturn.domain.events import Origin
@@ -201,4 +201,5 @@ def origin_of(request: Request) -> Origin:
         ip=client_ip(request.scope),
         user_agent=user_agent[:_MAX_USER_AGENT] or None,
         request_id=request_id(request.scope),
+        client_request_id=client_request_id(request.scope),
     )

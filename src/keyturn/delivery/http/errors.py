@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from keyturn.delivery.http.bearer import challenge, dpop_challenge
 from keyturn.domain.errors import (
+    AdministratorUnverified,
     AuthenticationRequired,
     ClientNotAllowed,
     Contention,
@@ -39,12 +40,14 @@ from keyturn.domain.errors import (
     ProofNonceRequired,
     ProofsBusy,
     RevocationsUnknown,
+    RoleChanged,
     RoleNotFound,
     RoleProtected,
     SessionNotFound,
     SigningUnavailable,
     StaleFamily,
     StaleOneTimeToken,
+    StaleRole,
     StaleUser,
     StoreUnavailable,
     TokenOfAnotherClient,
@@ -77,6 +80,48 @@ class BodyTooLarge(KeyturnError):
     message = "The body is too large."
 
 
+class MalformedRequest(KeyturnError):
+    """The bytes are not a request of HTTP/1.1 or HTTP/1.0."""
+
+    code = "malformed_request"
+    message = "This is not a well-formed HTTP request."
+
+
+class InvalidHost(KeyturnError):
+    """`Host` is missing, repeated or not a host (RFC 9112 §3.2)."""
+
+    code = "invalid_host"
+    message = "The request needs one Host header that names a host."
+
+
+class RequestTimedOut(KeyturnError):
+    """The request did not arrive in time."""
+
+    code = "request_timeout"
+    message = "The request did not arrive in time."
+
+
+class UrlTooLong(KeyturnError):
+    """The URL is longer than the service reads."""
+
+    code = "url_too_long"
+    message = "The URL is too long."
+
+
+class HeadersTooLarge(KeyturnError):
+    """The headers, or the framing of the body, are larger than the service reads."""
+
+    code = "headers_too_large"
+    message = "The headers of the request are too large."
+
+
+class TooManyConnections(Unavailable):
+    """The worker serves as many connections as it may."""
+
+    code = "too_many_connections"
+    message = "Too many connections at once; try again in a moment."
+
+
 class ValidationFailed(KeyturnError):
     """The request has not the shape that the route asks for."""
 
@@ -96,6 +141,13 @@ class RouteNotFound(KeyturnError):
     message = "There is nothing here."
 
 
+class PreconditionFailed(KeyturnError):
+    """What the request names by `If-Match` is not stored any more (RFC 9110 §13.1.1)."""
+
+    code = "precondition_failed"
+    message = "It has changed since you read it. Read it again, then decide again."
+
+
 class MethodNotAllowed(KeyturnError):
     """The route exists, but not for this method."""
 
@@ -111,6 +163,13 @@ class CsrfRejected(KeyturnError):
         "A request with the refresh cookie needs the header X-Requested-With and must come from "
         "this site or an allowed origin."
     )
+
+
+class AmbiguousRefreshCookie(KeyturnError):
+    """The request has several refresh cookies, one of which another site may have planted."""
+
+    code = "ambiguous_refresh_cookie"
+    message = "The request has several refresh cookies. Log in again, or log out: both clear them."
 
 
 class NotReady(KeyturnError):
@@ -261,6 +320,8 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     MailNotFound: HttpError(404, "Mail not found"),
     EmailTaken: HttpError(409, "E-mail address taken"),
     LastAdministrator: HttpError(409, "Last administrator"),
+    AdministratorUnverified: HttpError(409, "Administrator without a verified address"),
+    RoleChanged: HttpError(409, "Role changed"),
     RoleProtected: HttpError(409, "Role protected"),
     Unavailable: _TRY_AGAIN,
     StoreUnavailable: _TRY_AGAIN,
@@ -272,6 +333,7 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     # No use-case lets these out; if one did, trying again would still be the right thing.
     StaleUser: _TRY_AGAIN,
     StaleFamily: _TRY_AGAIN,
+    StaleRole: _TRY_AGAIN,
     StaleOneTimeToken: _TRY_AGAIN,
     MailUnavailable: _TRY_AGAIN,
     LetterUnwritable: _TRY_AGAIN,
@@ -280,11 +342,19 @@ HTTP_ERRORS: Mapping[type[KeyturnError], HttpError] = {
     MalformedJson: HttpError(400, "Malformed JSON"),
     UnsupportedMediaType: HttpError(415, "Unsupported media type"),
     BodyTooLarge: HttpError(413, "Body too large", oauth=OAuthAnswer(413, "invalid_request")),
+    MalformedRequest: HttpError(400, "Malformed request"),
+    InvalidHost: HttpError(400, "Invalid Host header"),
+    RequestTimedOut: HttpError(408, "Request timeout"),
+    UrlTooLong: HttpError(414, "URL too long"),
+    HeadersTooLarge: HttpError(431, "Headers too large"),
+    TooManyConnections: _TRY_AGAIN,
     ValidationFailed: HttpError(422, "Invalid request"),
     RouteNotFound: HttpError(404, "Not found", oauth=OAuthAnswer(404, "invalid_request")),
     MethodNotAllowed: HttpError(
         405, "Method not allowed", oauth=OAuthAnswer(405, "invalid_request")
     ),
+    PreconditionFailed: HttpError(412, "Precondition failed"),
+    AmbiguousRefreshCookie: HttpError(400, "Several refresh cookies"),
     CsrfRejected: HttpError(403, "Possible cross-site request"),
     InvalidTokenRequest: HttpError(400, "Invalid request"),
     UnsupportedGrantType: HttpError(

@@ -6,11 +6,12 @@ from time import perf_counter
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from keyturn.delivery.http.error_answers import error_answer
 from keyturn.delivery.http.errors import BodyTooLarge, InternalError
 from keyturn.delivery.http.observation import RequestObserver, finished_request
-from keyturn.delivery.http.request_ids import request_id
+from keyturn.delivery.http.request_ids import FROM_TRUSTED_PROXY, request_id
 
 _log = logging.getLogger("keyturn.http")
 
@@ -26,6 +27,21 @@ CLIENT_GONE = 499
 """Stands for the status where the client left before there was one, as nginx has it."""
 
 _STATUS = "keyturn.status"
+
+
+class TrustedProxyMiddleware:
+    """Takes address and scheme from trusted proxies, and notes which requests they sent."""
+
+    def __init__(self, app: ASGIApp, trusted_hosts: list[str]) -> None:
+        """Believe the `X-Forwarded-*` headers of these addresses and networks."""
+        self._proxy_headers = ProxyHeadersMiddleware(app, trusted_hosts)  # type: ignore[arg-type] # uvicorn has types of its own for ASGI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Note who sent the request, before its client takes the place of the proxy."""
+        client = scope.get("client")
+        if client and client[0] in self._proxy_headers.trusted_hosts:
+            scope[FROM_TRUSTED_PROXY] = True
+        await self._proxy_headers(scope, receive, send)  # type: ignore[arg-type] # as above
 
 
 class RequestMiddleware:

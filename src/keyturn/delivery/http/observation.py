@@ -10,7 +10,7 @@ from uuid import UUID
 from starlette.routing import Route
 from starlette.types import Scope
 
-from keyturn.delivery.http.request_ids import request_id
+from keyturn.delivery.http.request_ids import client_request_id, request_id
 
 NO_ROUTE = "(none)"
 """Stands for the route where none has the path; the path itself may hold anything."""
@@ -29,6 +29,7 @@ class FinishedRequest(NamedTuple):
         route: the template, such as `/v1/sessions/{session_id}`, or `(none)`.
         seconds: from the first header to the last byte of the answer.
         subject: the user who was recognised, None if nobody was.
+        client_request_id: the `X-Request-ID` that a trusted proxy sent, None for none.
     """
 
     request_id: str
@@ -38,6 +39,7 @@ class FinishedRequest(NamedTuple):
     seconds: float
     subject: UUID | None
     client_ip: str | None
+    client_request_id: str | None = None
 
 
 RequestObserver = Callable[[FinishedRequest], None]
@@ -58,6 +60,8 @@ def log_request(request: FinishedRequest) -> None:
         "subject": None if request.subject is None else str(request.subject),
         "client_ip": request.client_ip,
     }
+    if request.client_request_id is not None:
+        extra["client_request_id"] = request.client_request_id
     # What `Logger.log` does, without its search for who called: it is always this line.
     _log.handle(_log.makeRecord(_log.name, level, __file__, 0, "request", (), None, extra=extra))
 
@@ -72,6 +76,7 @@ def finished_request(scope: Scope, status: int, seconds: float) -> FinishedReque
         seconds=seconds,
         subject=scope.get(_SUBJECT),
         client_ip=client_ip(scope),
+        client_request_id=client_request_id(scope),
     )
 
 

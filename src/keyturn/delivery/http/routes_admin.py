@@ -3,13 +3,14 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
 from keyturn.delivery.http.authorization import require_administration
 from keyturn.delivery.http.cursors import Listed, cursor_after, position
 from keyturn.delivery.http.dependencies import origin_of, services_of
 from keyturn.delivery.http.error_answers import call_field
-from keyturn.delivery.http.errors import ValidationFailed
+from keyturn.delivery.http.errors import PreconditionFailed, ValidationFailed
+from keyturn.delivery.http.etags import role_etag, seen_by
 from keyturn.delivery.http.openapi import BAD_ACCESS_TOKEN, BAD_JSON, operation_id, problems
 from keyturn.delivery.http.schemas import (
     EXAMPLE_SESSION_ID,
@@ -31,10 +32,12 @@ from keyturn.delivery.http.schemas_admin import (
     UserSearch,
 )
 from keyturn.domain.errors import (
+    AdministratorUnverified,
     Contention,
     InvalidRole,
     LastAdministrator,
     PermissionDenied,
+    RoleChanged,
     RoleNotFound,
     RoleProtected,
     SessionNotFound,
@@ -84,6 +87,15 @@ _RoleText = Annotated[
     str,
     Path(
         description="Lower-case letters, digits, `_` and `-`; a letter first.", examples=["editor"]
+    ),
+]
+
+_IfMatch = Annotated[
+    str | None,
+    Header(
+        description="The `ETag` of the role that you have seen; of several, one must be its. "
+        "`*` accepts any role that exists.",
+        examples=['"8f14e45fceea167a"'],
     ),
 ]
 
@@ -143,7 +155,7 @@ async def show_user(user_id: _UserText, request: Request) -> UserProfile:
 async def change_user(
     user_id: _UserText, body: UserChange, request: Request, principal: _UsersWriter
 ) -> UserProfile:
-    """Disable, enable or rename a user. Needs `users:write`.
+    """Disable, enable or rename a user. Needs `users:write`, and all that the user may do.
 
     A disabled user loses every session and access token at once. Who is made active is not erased
     any more. The last administrator can't be disabled.
@@ -170,7 +182,7 @@ async def change_user(
 async def erase_user(user_id: _UserText, request: Request, principal: _UsersWriter) -> None:
     """Erase a user at once, without any time of grace. Needs `users:write`.
 
-    Needs every permission that the user holds, too. Sessions and access tokens die, a last mail
+    Needs every role and permission of the user, too. Sessions and access tokens die, a last mail
     goes to the user. What happened stays in the audit trail, without what tells who it was. The
     last administrator can't be erased.
     """
@@ -183,16 +195,24 @@ async def erase_user(user_id: _UserText, request: Request, principal: _UsersWrit
     "/users/{user_id}/roles",
     summary="Assign roles to a user",
     responses=problems(
-        *BAD_JSON, *_REFUSED, UserNotFound, RoleNotFound, LastAdministrator, Contention
+        *BAD_JSON,
+        *_REFUSED,
+        UserNotFound,
+        RoleNotFound,
+        LastAdministrator,
+        AdministratorUnverified,
+        Contention,
     ),
 )
 async def assign_roles(
     user_id: _UserText, body: RoleAssignment, request: Request, principal: _RolesAssigner
 ) -> UserProfile:
-    """Replace all roles of a user. Needs `roles:assign`, and every permission that is new to them.
+    """Replace all roles of a user. Needs `roles:assign`, and all that the user may do.
 
-    The user's access tokens die at once; a refresh gives one with the new roles. The last
-    administrator can't be demoted.
+    The caller must hold every permission that is granted. Each role that is granted or taken away
+    must be held by the caller, or name a role of the caller in its `assignable_by`. The user's
+    access tokens end at once; a refresh gives one with the new roles. The last administrator can't
+    be demoted, and nobody with an unverified address becomes one.
     """
     user = await services_of(request).assign_roles.execute(
         AssignRolesCommand(
@@ -237,12 +257,14 @@ async def list_user_sessions(
 async def end_user_sessions(
     user_id: _UserText, request: Request, principal: _SessionsRevoker
 ) -> None:
-    """Log a user out everywhere; their access tokens die at once. Needs `sessions:revoke`."""
+    """End all sessions and access tokens of a user. Needs `sessions:revoke`.
+
+    Needs every role and permission of the user, too.
+    """
     await services_of(request).revoke_all_families.execute(
         RevokeAllFamiliesCommand(
             _user_id(user_id),
-            actor=principal.user_id,
-            session_id=principal.session_id,
+            actor=principal,
             origin=origin_of(request),
         )
     )
@@ -252,17 +274,20 @@ async def end_user_sessions(
     "/users/{user_id}/sessions/{session_id}",
     status_code=204,
     summary="End one session of a user",
-    responses=problems(*_REFUSED, SessionNotFound),
+    responses=problems(*_REFUSED, UserNotFound, SessionNotFound),
 )
 async def end_user_session(
     user_id: _UserText, session_id: _SessionText, request: Request, principal: _SessionsRevoker
 ) -> None:
-    """Log a user out on one device. Needs `sessions:revoke`."""
+    """End one session of a user. Needs `sessions:revoke`.
+
+    Needs every role and permission of the user, too.
+    """
     await services_of(request).end_session.execute(
         EndSessionCommand(
             _user_id(user_id),
             _family_id(session_id),
-            actor=principal.user_id,
+            actor=principal,
             origin=origin_of(request),
         )
     )
@@ -286,30 +311,55 @@ async def list_roles(request: Request) -> RoleList:
     dependencies=_WRITES_ROLES,
     responses=problems(*_REFUSED, RoleNotFound),
 )
-async def show_role(name: _RoleText, request: Request) -> RoleItem:
-    """Return what a role permits. Needs `roles:write`."""
-    return RoleItem.of(await services_of(request).list_roles.one(_known_role(name)))
+async def show_role(name: _RoleText, request: Request, response: Response) -> RoleItem:
+    """Return what a role permits, with an `ETag` for a later change. Needs `roles:write`."""
+    role = await services_of(request).list_roles.one(_known_role(name))
+    response.headers["ETag"] = role_etag(role)
+    return RoleItem.of(role)
 
 
 @router.put(
     "/roles/{name}",
     summary="Define a role",
-    responses=problems(*BAD_JSON, *_REFUSED, InvalidRole, RoleProtected),
+    responses=problems(
+        *BAD_JSON, *_REFUSED, InvalidRole, RoleChanged, RoleProtected, PreconditionFailed
+    ),
 )
 async def define_role(
-    name: _RoleText, body: RoleDefinition, request: Request, principal: _RolesWriter
+    name: _RoleText,
+    body: RoleDefinition,
+    request: Request,
+    response: Response,
+    principal: _RolesWriter,
+    if_match: _IfMatch = None,
 ) -> RoleItem:
-    """Make a role, or replace all that it permits. Needs `roles:write`, and what it newly permits.
+    """Make a role, or replace all that it permits. Needs `roles:write`.
 
-    The access tokens of everybody who has the role die at once; a refresh gives new ones.
+    The caller must hold every permission that the role had and gets. Only an administrator changes
+    `assignable_by`. Without it, the role keeps the one that it has. A change of the permissions
+    ends the access tokens of all who hold the role; a refresh gives new ones. With `If-Match` the
+    role is changed only if it is still the one that the caller has seen; without it, only if no
+    other request changes it at the same time.
     """
     if not ROLE_NAME.fullmatch(name):
         call_field(request.scope, "permissions", "name")
-    role = await services_of(request).define_role.execute(
-        DefineRoleCommand(
-            name, frozenset(body.permissions), actor=principal, origin=origin_of(request)
+    assignable_by = None if body.assignable_by is None else frozenset(body.assignable_by)
+    try:
+        role = await services_of(request).define_role.execute(
+            DefineRoleCommand(
+                name,
+                frozenset(body.permissions),
+                assignable_by=assignable_by,
+                expected=seen_by(if_match),
+                actor=principal,
+                origin=origin_of(request),
+            )
         )
-    )
+    except RoleChanged:
+        if if_match is None:
+            raise
+        raise PreconditionFailed from None
+    response.headers["ETag"] = role_etag(role)
     return RoleItem.of(role)
 
 
@@ -317,13 +367,28 @@ async def define_role(
     "/roles/{name}",
     status_code=204,
     summary="Delete a role",
-    responses=problems(*_REFUSED, RoleNotFound, RoleProtected),
+    responses=problems(*_REFUSED, RoleNotFound, RoleChanged, RoleProtected, PreconditionFailed),
 )
-async def delete_role(name: _RoleText, request: Request, principal: _RolesWriter) -> None:
-    """Take a role from everybody who has it, and forget it. Needs `roles:write`."""
-    await services_of(request).delete_role.execute(
-        DeleteRoleCommand(_known_role(name), actor=principal, origin=origin_of(request))
-    )
+async def delete_role(
+    name: _RoleText, request: Request, principal: _RolesWriter, if_match: _IfMatch = None
+) -> None:
+    """Take a role from everybody who has it, and remove it. Needs `roles:write`.
+
+    The caller must be allowed to assign the role and hold its permissions.
+    """
+    try:
+        await services_of(request).delete_role.execute(
+            DeleteRoleCommand(
+                _known_role(name),
+                expected=seen_by(if_match),
+                actor=principal,
+                origin=origin_of(request),
+            )
+        )
+    except RoleChanged:
+        if if_match is None:
+            raise
+        raise PreconditionFailed from None
 
 
 @router.get(

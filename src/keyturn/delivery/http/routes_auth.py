@@ -10,7 +10,11 @@ from keyturn.delivery.http.authorization import Demand, Held, check_demand
 from keyturn.delivery.http.cookies import (
     check_origin,
     clear_refresh_cookie,
+    device_token_from_cookie,
     refresh_token_from_cookie,
+    refresh_tokens_from_cookies,
+    replaced_refresh_tokens,
+    set_login_cookies,
     set_refresh_cookie,
 )
 from keyturn.delivery.http.dependencies import (
@@ -25,7 +29,12 @@ from keyturn.delivery.http.dependencies import (
 )
 from keyturn.delivery.http.device_names import device_name
 from keyturn.delivery.http.error_answers import error_answer
-from keyturn.delivery.http.errors import CsrfRejected, FieldProblem, ValidationFailed
+from keyturn.delivery.http.errors import (
+    AmbiguousRefreshCookie,
+    CsrfRejected,
+    FieldProblem,
+    ValidationFailed,
+)
 from keyturn.delivery.http.openapi import (
     BAD_ACCESS_TOKEN,
     BAD_JSON,
@@ -244,10 +253,15 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
     account was to be deleted. With
     `transport: "cookie"` the refresh token is only in a cookie that no script can read, and the
     answer has no `refresh_token`; a browser's request must then come from this site or from an
-    allowed origin. Beyond the limit of sessions per user the least recently used one ends.
+    allowed origin. Such a login ends the session of a refresh cookie that came with it. Beyond the
+    limit of sessions per user the least recently used one ends.
 
     The access token is for `resource`: a declared resource, the issuer, or else the default
     audience. Administration and deleting or exporting the account need a token for the issuer.
+
+    The answer has a `device_token`, or with `transport: "cookie"` a cookie of its own. Send it with
+    the next login of this user: the device then does not wait after wrong passwords of others. One
+    that is not valid counts as none.
     """
     in_cookie = body.transport == "cookie"
     if in_cookie:
@@ -262,10 +276,12 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
             origin=origin,
             proof=checked_proof_of(request),
             resource=body.resource,
+            device_token=device_token_from_cookie(request) if in_cookie else body.device_token,
+            replaced=replaced_refresh_tokens(request) if in_cookie else (),
         )
     )
     if in_cookie:
-        set_refresh_cookie(request, response, pair)
+        set_login_cookies(request, response, pair)
     return Tokens.of(pair, in_cookie=in_cookie)
 
 
@@ -279,6 +295,7 @@ async def login(body: Login, request: Request, response: Response) -> Tokens:
         InvalidRefreshToken,
         InvalidTarget,
         InvalidProof,
+        AmbiguousRefreshCookie,
         CsrfRejected,
         TooManyAttempts,
         StoreUnavailable,
@@ -373,16 +390,17 @@ async def logout(request: Request, body: Logout | None = None) -> Response:
     """End the session that the access token, the refresh token or the cookie belongs to.
 
     One of them is enough; a refresh token makes up for an access token that has expired. The
-    cookie, if there is one, is cleared even if the token in it was no good. An access token alone
-    must be for the default audience or the issuer; beside a refresh token it may be for any
-    resource.
+    cookie, if there is one, is cleared even if the token in it was no good. Of several refresh
+    cookies the session of each ends. An access token alone must be for the default audience or the
+    issuer; beside a refresh token it may be for any resource.
     """
-    refresh_token = body.refresh_token if body else None
-    if refresh_token is None:
-        refresh_token = refresh_token_from_cookie(request)
+    in_body = body.refresh_token if body else None
+    refresh_tokens = _named_by_cookies(request) if in_body is None else [in_body]
+    refresh_token = refresh_tokens[0] if refresh_tokens else None
     command = RevokeFamilyCommand(
         principal=await _principal_if_needed(request, refresh_token),
         refresh_token=refresh_token,
+        more_refresh_tokens=tuple(refresh_tokens[1:]),
         origin=origin_of(request),
     )
     answer: Response
@@ -393,6 +411,10 @@ async def logout(request: Request, body: Logout | None = None) -> Response:
         answer = error_answer(request.scope, error)
     clear_refresh_cookie(request, answer)
     return answer
+
+
+def _named_by_cookies(request: Request) -> list[Secret]:
+    return [token for token in refresh_tokens_from_cookies(request) if token.reveal()]
 
 
 async def _principal_if_needed(request: Request, refresh_token: Secret | None) -> Principal | None:
@@ -416,8 +438,7 @@ async def logout_all(request: Request, principal: CurrentPrincipal) -> Response:
     await services_of(request).revoke_all_families.execute(
         RevokeAllFamiliesCommand(
             principal.user_id,
-            actor=principal.user_id,
-            session_id=principal.session_id,
+            actor=principal,
             origin=origin_of(request),
         )
     )

@@ -79,7 +79,7 @@ async def end_session(
         EndSessionCommand(
             principal.user_id,
             _family_id(session_id),
-            actor=principal.user_id,
+            actor=principal,
             origin=origin_of(request),
         )
     )
@@ -106,8 +106,7 @@ async def end_sessions(
     await services_of(request).revoke_all_families.execute(
         RevokeAllFamiliesCommand(
             principal.user_id,
-            actor=principal.user_id,
-            session_id=principal.session_id,
+            actor=principal,
             keep=principal.session_id if keep_current else None,
             origin=origin_of(request),
         )

@@ -160,6 +160,11 @@ class Login(BaseModel):
         "script can read.",
     )
     resource: Resource | None = None
+    device_token: SecretText | None = Field(
+        default=None,
+        description="What an earlier login of this user on this device answered; with the "
+        "transport `cookie` it comes as a cookie. One that is not valid counts as none.",
+    )
 
 
 class Refresh(BaseModel):
@@ -226,6 +231,7 @@ class Tokens(BaseModel):
         refresh_expires_in=604800,
         refresh_after=720,
         session_id=EXAMPLE_SESSION_ID,
+        device_token="eyJhbGciOiJFZERTQSJ9.device.signature",
     )
 
     access_token: str = Field(repr=False)
@@ -237,6 +243,12 @@ class Tokens(BaseModel):
     refresh_expires_in: int = Field(description="Seconds that the refresh token lives, unused.")
     refresh_after: int = Field(description="Seconds after which a client should refresh.")
     session_id: UUID
+    device_token: str | None = Field(
+        default=None,
+        repr=False,
+        description="Only after a login: send it with the next login on this device. Absent when "
+        "it is in the cookie.",
+    )
 
     @staticmethod
     def of(pair: TokenPair, *, in_cookie: bool) -> "Tokens":
@@ -249,6 +261,9 @@ class Tokens(BaseModel):
             refresh_expires_in=pair.refresh_expires_in,
             refresh_after=pair.refresh_after,
             session_id=pair.session_id,
+            device_token=(
+                None if in_cookie or pair.device_token is None else pair.device_token.reveal()
+            ),
         )
 
 

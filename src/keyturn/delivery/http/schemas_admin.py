@@ -38,6 +38,7 @@ _EXAMPLE_USER: dict[str, JsonValue] = {
 _EXAMPLE_ROLE: dict[str, JsonValue] = {
     "name": "editor",
     "permissions": ["posts:delete", "posts:write"],
+    "assignable_by": ["lead"],
 }
 EXAMPLE_EVENT: dict[str, JsonValue] = {
     "id": "0198f3a2-7c40-7e15-a0b4-9d2c6f1a8e55",
@@ -49,6 +50,7 @@ EXAMPLE_EVENT: dict[str, JsonValue] = {
     "ip": "192.0.2.7",
     "user_agent": "Mozilla/5.0",
     "request_id": "5f0c6a1e9b7d4c2f8a3e1d0b6c9f2a47",
+    "client_request_id": None,
     "details": {"reason": "logout"},
 }
 
@@ -121,9 +123,14 @@ class RoleAssignment(BaseModel):
 class RoleDefinition(BaseModel):
     """All that a role shall permit."""
 
-    model_config = example(permissions=["posts:delete", "posts:write"])
+    model_config = example(permissions=["posts:delete", "posts:write"], assignable_by=["lead"])
 
     permissions: list[_PermissionText] = Field(max_length=500)
+    assignable_by: list[RoleName] | None = Field(
+        default=None,
+        max_length=100,
+        description="The roles whose holders may grant this one. Left out, nothing changes.",
+    )
 
 
 class UserList(BaseModel):
@@ -142,11 +149,18 @@ class RoleItem(BaseModel):
 
     name: str
     permissions: list[str]
+    assignable_by: list[str] = Field(
+        description="The roles whose holders may grant this one, besides those who hold it."
+    )
 
     @staticmethod
     def of(role: Role) -> "RoleItem":
         """Return the answer for a role."""
-        return RoleItem(name=role.name, permissions=sorted(role.permissions))
+        return RoleItem(
+            name=role.name,
+            permissions=sorted(role.permissions),
+            assignable_by=sorted(role.assignable_by),
+        )
 
 
 class RoleList(BaseModel):
@@ -173,6 +187,9 @@ class AuditEventItem(BaseModel):
     ip: str | None
     user_agent: str | None
     request_id: str | None = Field(description="The X-Request-ID of the request's answer.")
+    client_request_id: str | None = Field(
+        description="The X-Request-ID that a trusted proxy sent; null for none."
+    )
     details: dict[str, str]
 
     @staticmethod
@@ -188,6 +205,7 @@ class AuditEventItem(BaseModel):
             ip=event.origin.ip,
             user_agent=event.origin.user_agent,
             request_id=event.origin.request_id,
+            client_request_id=event.origin.client_request_id,
             details=dict(event.details),
         )
 
