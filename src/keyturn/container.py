@@ -86,6 +86,7 @@ from keyturn.use_cases.new_password import NewPasswordRules
 from keyturn.use_cases.purge_expired import PurgeExpired
 from keyturn.use_cases.reauthenticate import Reauthenticate
 from keyturn.use_cases.record_deployment import RecordDeployment
+from keyturn.use_cases.record_refusal import RecordRefusal
 from keyturn.use_cases.register_user import RegisterUser
 from keyturn.use_cases.request_email_change import RequestEmailChange
 from keyturn.use_cases.request_email_verification import RequestEmailVerification
@@ -607,6 +608,9 @@ class Container(containers.DeclarativeContainer):
         revoke_token=revoke_token,
         list_revocations=list_revocations,
         check_proof=check_proof,
+        record_refusal=providers.Singleton(
+            RecordRefusal, unit_of_work.provider, clock, ids, throttle
+        ),
         readiness=providers.Dict(
             database=database.provided.ping,
             migrations=providers.Callable(partial, require_newest_schema, database),

@@ -4,17 +4,26 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from tests.delivery.http.conftest import client, connect, services  # noqa: F401 - fixtures
 
+from keyturn.adapters.limits.process_windows import ProcessWindows
+from keyturn.adapters.limits.throttle import DEFAULT_RATES, LimitsThrottle
+from keyturn.adapters.memory.clients import MemoryClients
 from keyturn.delivery.http.app import build_app
 from keyturn.delivery.http.services import HttpOptions, Services
-from keyturn.domain.events import AuditEventType, Origin
+from keyturn.domain.client import Client, secret_digest
+from keyturn.domain.errors import StoreUnavailable, WrongCurrentPassword
+from keyturn.domain.events import AuditEvent, AuditEventType, Origin
+from keyturn.domain.secret import Secret
 from keyturn.testing.builders import make_principal
-from keyturn.testing.in_memory import PASSWORD, InMemoryKeyturn
+from keyturn.testing.in_memory import ISSUER, PASSWORD, InMemoryKeyturn
+from keyturn.use_cases.change_password import ChangePasswordCommand
 from keyturn.use_cases.change_user import ChangeUserCommand
 from keyturn.use_cases.define_role import DefineRoleCommand
 from keyturn.use_cases.erase_user import EraseUserCommand
 from keyturn.use_cases.login_user import LoginUserCommand
+from keyturn.use_cases.record_refusal import RecordRefusalCommand
 from keyturn.use_cases.register_user import RegisterUserCommand
 
 THERE = Origin("198.51.100.66", "Attack/1", "5f0c6a1e9b7d4c2f8a3e1d0b6c9f2a47")
@@ -103,3 +112,130 @@ async def test_an_attacker_can_not_have_their_traces_removed_by_asking_for_erasu
     assert kept[AuditEventType.ROLE_DEFINED] == THERE
     # What says where the person lived goes with the person.
     assert kept[AuditEventType.LOGIN_SUCCEEDED] == Origin()
+
+
+# --- rejected requests ----------------------------------------------------------------------------
+
+CLIENTS = MemoryClients(
+    Client("notes", secret_sha256=secret_digest(Secret("s" * 43)), introspects=True)
+)
+
+
+def refusals(keyturn: InMemoryKeyturn) -> list[AuditEvent]:
+    kinds = {
+        AuditEventType.CSRF_REJECTED,
+        AuditEventType.CLIENT_REJECTED,
+        AuditEventType.PERMISSION_DENIED,
+        AuditEventType.WRONG_CURRENT_PASSWORD,
+    }
+    return [event for event in keyturn.store.audit_events.values() if event.type in kinds]
+
+
+def app_of(keyturn: InMemoryKeyturn, make: Callable[..., Services]) -> FastAPI:
+    return build_app(make(keyturn), HttpOptions())
+
+
+async def test_an_attacker_can_not_guess_the_current_password_unseen() -> None:
+    keyturn = InMemoryKeyturn()
+    user = await keyturn.register()
+    tokens = await keyturn.login()
+    command = ChangePasswordCommand(
+        user.id, tokens.session_id, Secret("a guess"), Secret("another long password"), THERE
+    )
+    with pytest.raises(WrongCurrentPassword):
+        await keyturn.change_password.execute(command)
+    [event] = refusals(keyturn)
+    assert event.type is AuditEventType.WRONG_CURRENT_PASSWORD
+    assert (event.actor, event.subject, event.origin) == (None, user.id, THERE)
+
+
+async def test_an_attacker_can_not_send_requests_from_another_site_unseen(
+    client: httpx.AsyncClient,  # noqa: F811 - the imported fixture
+    keyturn: InMemoryKeyturn,
+) -> None:
+    headers = {"Origin": "https://evil.example", "X-Requested-With": "fetch"}
+    client.cookies.set("__Host-keyturn_refresh", "stolen", domain="auth.example.com")
+    answer = await client.post("/v1/auth/refresh", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "csrf_rejected")
+    [event] = refusals(keyturn)
+    assert event.type is AuditEventType.CSRF_REJECTED
+    assert event.origin.request_id == answer.headers["x-request-id"]
+    assert event.details == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "details"),
+    [
+        ("/oauth/introspect", "notes", {"client_id": "notes"}),
+        ("/oauth/token", "notes", {"client_id": "notes"}),
+        # What names no client may be anything, also a secret in the wrong place.
+        ("/oauth/introspect", "hunter2", {}),
+    ],
+)
+async def test_an_attacker_can_not_guess_the_secret_of_a_client_unseen(
+    connect: Callable[..., httpx.AsyncClient],  # noqa: F811 - the imported fixture
+    services: Callable[..., Services],  # noqa: F811 - the imported fixture
+    path: str,
+    name: str,
+    details: dict[str, str],
+) -> None:
+    keyturn = InMemoryKeyturn(clients=CLIENTS)
+    client = connect(app=app_of(keyturn, services))  # noqa: F811 - of another app
+    answer = await client.post(
+        path, data={"token": "x", "grant_type": "refresh_token"}, auth=(name, "guess")
+    )
+    assert answer.status_code == 401
+    [event] = refusals(keyturn)
+    assert (event.type, dict(event.details)) == (AuditEventType.CLIENT_REJECTED, details)
+    feed = await client.get("/v1/revocations", auth=(name, "guess"))
+    assert feed.status_code == 401
+    assert len(refusals(keyturn)) == 2
+
+
+async def test_an_attacker_can_not_try_to_promote_themselves_unseen(
+    client: httpx.AsyncClient,  # noqa: F811 - the imported fixture
+    keyturn: InMemoryKeyturn,
+) -> None:
+    eve = await keyturn.register("eve@example.com")
+    tokens = await keyturn.login("eve@example.com", resource=ISSUER)
+    headers = {"Authorization": f"Bearer {tokens.access_token.reveal()}"}
+    path = f"/v1/admin/users/{eve.id}/roles"
+    answer = await client.put(path, json={"roles": ["admin"]}, headers=headers)
+    assert answer.status_code == 403
+    [event] = refusals(keyturn)
+    assert event.type is AuditEventType.PERMISSION_DENIED
+    assert (event.actor, event.subject, event.session) == (eve.id, eve.id, tokens.session_id)
+    assert event.details == {"route": "PUT /v1/admin/users/{user_id}/roles"}
+    assert (await client.get("/v1/admin/users", headers=headers)).status_code == 403
+    assert refusals(keyturn)[-1].details == {"route": "GET /v1/admin/users"}
+
+
+async def test_an_attacker_can_not_fill_the_audit_trail_with_rejected_requests(
+    connect: Callable[..., httpx.AsyncClient],  # noqa: F811 - the imported fixture
+    services: Callable[..., Services],  # noqa: F811 - the imported fixture
+) -> None:
+    keyturn = InMemoryKeyturn(
+        clients=CLIENTS, throttle=LimitsThrottle(ProcessWindows(), DEFAULT_RATES)
+    )
+    client = connect(app=app_of(keyturn, services))  # noqa: F811 - of another app
+    answers = [
+        await client.post("/oauth/introspect", data={"token": "x"}, auth=("notes", "guess"))
+        for _ in range(50)
+    ]
+    assert {answer.status_code for answer in answers} == {401}
+    assert len(refusals(keyturn)) == 20
+
+
+async def test_a_store_that_is_down_lets_no_attacker_in(
+    client: httpx.AsyncClient,  # noqa: F811 - the imported fixture
+    keyturn: InMemoryKeyturn,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def down(_: RecordRefusalCommand) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(keyturn.record_refusal, "execute", down)
+    answer = await client.post("/oauth/introspect", data={"token": "x"}, auth=("notes", "guess"))
+    assert answer.status_code == 401
+    assert "a refusal is not recorded" in caplog.text

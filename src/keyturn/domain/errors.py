@@ -163,6 +163,11 @@ class InvalidClient(AuthenticationFailed):
     code = "invalid_client"
     message = "The client is unknown or its authentication failed."
 
+    def __init__(self, detail: str | None = None, *, client_id: str | None = None) -> None:
+        """Raise with the id of the client, for the operator, if there is such a client."""
+        super().__init__(detail)
+        self.client_id = client_id
+
 
 class ClientNotAllowed(KeyturnError):
     """The OAuth client is known and may not do this."""

@@ -56,6 +56,10 @@ class AuditEventType(StrEnum):
     DELETION_REQUESTED = "deletion_requested"
     DELETION_CANCELLED = "deletion_cancelled"
     USER_ERASED = "user_erased"
+    WRONG_CURRENT_PASSWORD = "wrong_current_password"
+    CSRF_REJECTED = "csrf_rejected"
+    CLIENT_REJECTED = "client_rejected"
+    PERMISSION_DENIED = "permission_denied"
 
 
 class LoginFailure(StrEnum):

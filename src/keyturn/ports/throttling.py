@@ -18,6 +18,7 @@ class ThrottledAction(StrEnum):
     STRENGTH = "strength"
     EXPORT = "export"
     NOTICE = "notice"
+    REFUSAL = "refusal"
 
 
 class Throttle(Protocol):

@@ -71,6 +71,7 @@ from keyturn.use_cases.login_user import LoginUser, LoginUserCommand
 from keyturn.use_cases.new_password import NewPasswordRules
 from keyturn.use_cases.purge_expired import PurgeExpired
 from keyturn.use_cases.reauthenticate import Reauthenticate
+from keyturn.use_cases.record_refusal import RecordRefusal
 from keyturn.use_cases.register_user import RegisterUser, RegisterUserCommand
 from keyturn.use_cases.request_email_change import RequestEmailChange
 from keyturn.use_cases.request_email_verification import RequestEmailVerification
@@ -260,6 +261,7 @@ class InMemoryKeyturn:
         )
         self.get_user = GetUser(self.unit_of_work)
         self.list_users = ListUsers(self.unit_of_work)
+        self.record_refusal = RecordRefusal(self.unit_of_work, self.clock, self.ids, throttle)
         self.list_roles = ListRoles(self.unit_of_work)
         self.list_audit_events = ListAuditEvents(self.unit_of_work)
         self.purge_expired = PurgeExpired(

@@ -24,6 +24,8 @@ class AuthenticateClient:
             StoreUnavailable: the clients can't be read.
         """
         client = await self._clients.get(client_id)
-        if client is None or not client.is_proven_by(secret):
+        if client is None:
             raise InvalidClient
+        if not client.is_proven_by(secret):
+            raise InvalidClient(client_id=client.id)
         return client

@@ -1,7 +1,7 @@
 """Somebody who is logged in says their password again; shared by what needs that."""
 
 from keyturn.domain.errors import Contention, StaleUser, WrongCurrentPassword
-from keyturn.domain.events import Origin
+from keyturn.domain.events import AuditEvent, AuditEventType, Origin
 from keyturn.domain.login_policy import LoginPolicy
 from keyturn.domain.mail import MailKind, QueuedMail
 from keyturn.domain.policies import PasswordPolicy
@@ -91,5 +91,15 @@ class CurrentPassword:
                 when_reached=QueuedMail.about(
                     self._ids.mail_id(), MailKind.LOGIN_BLOCKED, user, now, origin
                 ),
+            )
+            # Without an actor, as for a failed login: nobody knows who holds the access token.
+            uow.audit.add(
+                AuditEvent(
+                    self._ids.event_id(),
+                    now,
+                    AuditEventType.WRONG_CURRENT_PASSWORD,
+                    subject=user.id,
+                    origin=origin,
+                )
             )
             await uow.commit()

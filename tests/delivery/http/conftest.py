@@ -84,6 +84,7 @@ def services() -> Callable[..., Services]:
             revoke_token=keyturn.revoke_token,
             list_revocations=keyturn.list_revocations,
             check_proof=keyturn.check_proof,
+            record_refusal=keyturn.record_refusal,
             readiness=readiness or {},
         )
 

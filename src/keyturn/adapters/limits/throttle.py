@@ -76,6 +76,8 @@ DEFAULT_RATES: Final[Mapping[ThrottledAction, Rates]] = MappingProxyType(
         ThrottledAction.STRENGTH: Rates.parse("60/minute"),
         ThrottledAction.EXPORT: Rates.parse(per_account="5/hour"),
         ThrottledAction.NOTICE: Rates.parse(per_account="5/hour"),
+        # Of each of these, one audit event: enough to see an attack, too few to hide in.
+        ThrottledAction.REFUSAL: Rates.parse("20/minute;200/hour", "60/hour"),
     }
 )
 

@@ -19,7 +19,7 @@ from fastapi.security.base import SecurityBase
 from starlette.types import Scope
 
 from keyturn.delivery.http.bearer import presented_access_token, presented_proof
-from keyturn.delivery.http.observation import client_ip, note_subject
+from keyturn.delivery.http.observation import client_ip, note_caller
 from keyturn.delivery.http.request_ids import client_request_id, header_of, request_id
 from keyturn.delivery.http.services import AccessChecks, HttpOptions, Services
 from keyturn.domain.errors import AuthenticationRequired, PermissionDenied
@@ -103,7 +103,7 @@ async def principal_of(request: Request, rule: AccessRule | None = None) -> Prin
         principal = services_of(request).authenticate_access.execute(
             presented.token, presented.proof, rule=rule
         )
-    note_subject(request.scope, principal.user_id)
+    note_caller(request.scope, principal.user_id, principal.session_id)
     return principal
 
 

@@ -28,6 +28,7 @@ from keyturn.delivery.http.errors import (
     ValidationFailed,
     http_error,
 )
+from keyturn.delivery.http.refusals import record_refusal
 from keyturn.delivery.http.request_ids import request_id
 from keyturn.delivery.http.services import HttpOptions, Services
 from keyturn.domain.errors import (
@@ -179,6 +180,7 @@ async def answer_error(
 
 async def _on_keyturn_error(request: Request, error: KeyturnError) -> Response:
     _log_cause(request.scope, error)
+    await record_refusal(request, error)
     if not isinstance(error, ProofNonceRequired):
         return error_answer(request.scope, error)
     services: Services = request.app.state.keyturn

@@ -17,6 +17,7 @@ NO_ROUTE = "(none)"
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SUBJECT = "keyturn.subject"
+_SESSION = "keyturn.session"
 
 _log = logging.getLogger("keyturn.request")
 
@@ -80,9 +81,15 @@ def finished_request(scope: Scope, status: int, seconds: float) -> FinishedReque
     )
 
 
-def note_subject(scope: Scope, user_id: UUID) -> None:
-    """Let whoever observes the request know whose it is."""
+def note_caller(scope: Scope, user_id: UUID, session_id: UUID) -> None:
+    """Let observers of the request know its authenticated caller."""
     scope[_SUBJECT] = user_id
+    scope[_SESSION] = session_id
+
+
+def caller_of(scope: Scope) -> tuple[UUID | None, UUID | None]:
+    """Return user and session of the authenticated caller, None for none."""
+    return scope.get(_SUBJECT), scope.get(_SESSION)
 
 
 def client_ip(scope: Scope) -> str | None:

@@ -35,6 +35,7 @@ from keyturn.use_cases.list_users import ListUsers
 from keyturn.use_cases.load_user import LoadUser
 from keyturn.use_cases.login_user import LoginUser
 from keyturn.use_cases.reauthenticate import Reauthenticate
+from keyturn.use_cases.record_refusal import RecordRefusal
 from keyturn.use_cases.register_user import RegisterUser
 from keyturn.use_cases.request_email_change import RequestEmailChange
 from keyturn.use_cases.request_email_verification import RequestEmailVerification
@@ -162,6 +163,7 @@ class Services(AccessChecks):
     revoke_token: RevokeToken
     list_revocations: ListRevocations
     check_proof: CheckProof
+    record_refusal: RecordRefusal
     readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
 
     async def authenticate(self, access_token: Secret, proof: Proof | None = None) -> Principal:
