@@ -47,6 +47,10 @@ test-core: $(VENV)/.dev ## run the tests of the domain and the use-cases, in abo
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --quiet --disable-plugin-autoload \
 		-p pytest_asyncio.plugin tests/domain tests/use_cases
 
+.PHONY: enforcement
+enforcement: $(VENV)/.dev ## take out what the standards table names, and see the tests fail (2 minutes)
+	@$(BIN)/python -m tests.attacks.enforcement
+
 .PHONY: interop
 interop: $(VENV)/.dev $(NODE_CLIENTS) ## run clients that others wrote, Python's and Node's (needs npm)
 	$(BIN)/python -m pytest tests/interop

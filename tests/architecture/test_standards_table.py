@@ -1,9 +1,10 @@
 """The standards table of docs/security.md is true of the tree."""
 
 import ast
+import re
 from collections import Counter
 
-from tests.attacks.enforcement import PROJECT, removals, rows
+from tests.attacks.enforcement import PAGE, PROJECT, removals, rows
 
 
 def test_every_row_names_a_test_or_says_why_not() -> None:
@@ -41,12 +42,29 @@ def test_a_removal_names_a_test_of_its_rows() -> None:
 
 def test_each_removal_finds_its_enforcement_exactly_once() -> None:
     counts = {
-        (removal.file, removal.find): (PROJECT / removal.file)
-        .read_text(encoding="utf-8")
-        .count(removal.find)
+        (edit.file, edit.find): (PROJECT / edit.file).read_text(encoding="utf-8").count(edit.find)
         for removal in removals()
+        for edit in removal.edits
     }
     assert {place: count for place, count in counts.items() if count != 1} == {}
+
+
+def test_the_page_tells_how_many_rows_there_are_of_each_kind() -> None:
+    _, _, standards = PAGE.read_text(encoding="utf-8").partition("\n## Standards\n")
+    introduction = " ".join(standards.partition("\n### ")[0].split())
+    listed = list(rows())
+    counted = {
+        "rows": len(listed),
+        "are shown by tests": sum(not row.is_open for row in listed),
+        "are not met": sum(row.enforced.startswith("not met") for row in listed),
+        "do not apply": sum(row.enforced.startswith("does not apply") for row in listed),
+        "removals": len(list(removals())),
+    }
+    told = {
+        what: [int(number) for number in re.findall(rf"(\d+)(?: of these)? {what}", introduction)]
+        for what in counted
+    }
+    assert told == {what: [count] for what, count in counted.items()}
 
 
 def _exists(node: str) -> bool:

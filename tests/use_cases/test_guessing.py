@@ -63,6 +63,14 @@ async def test_after_a_few_guesses_even_the_right_password_waits(keyturn: InMemo
     assert failures(keyturn) == 0
 
 
+async def test_a_login_forgets_the_wrong_passwords_before_it(keyturn: InMemoryKeyturn) -> None:
+    await keyturn.register()
+    await guess(keyturn, 3)
+    assert failures(keyturn) == 3
+    await log_in(keyturn)
+    assert failures(keyturn) == 0
+
+
 async def test_guesses_during_the_wait_are_not_looked_at_and_prolong_nothing(
     keyturn: InMemoryKeyturn,
 ) -> None:
@@ -195,6 +203,12 @@ async def test_a_guess_of_the_current_password_counts_as_a_login_of_its_source()
         )
     assert throttle.asked[-1] == (ThrottledAction.LOGIN, ATTACKER.ip, None)
     assert hasher.verifications == before
+
+
+async def test_trying_links_counts_for_its_source() -> None:
+    keyturn = InMemoryKeyturn(throttle=CountingThrottle(ThrottledAction.RESET))
+    with pytest.raises(TooManyAttempts):
+        await keyturn.reset_password.execute(ResetPasswordCommand(Secret("forged"), NEW, ATTACKER))
 
 
 async def test_exports_are_counted_for_the_account() -> None:

@@ -109,6 +109,13 @@ async def test_the_default_is_the_second_recommendation_of_rfc_9106() -> None:
     assert argon2.extract_parameters(password_hash) == argon2.profiles.RFC_9106_LOW_MEMORY
 
 
+async def test_each_hash_has_a_salt_of_128_bits_of_its_own(hasher: Argon2PasswordHasher) -> None:
+    salts = {(await hasher.hash(PASSWORD)).split("$")[4] for _ in range(5)}
+    assert len(salts) == 5
+    # In the PHC string format they are base64 without padding.
+    assert {len(salt) * 6 // 8 for salt in salts} == {16}
+
+
 @pytest.mark.parametrize(
     ("time_cost", "memory_kib"), [(1, 47104), (2, 19456), (3, 12288), (4, 9216), (5, 7168)]
 )

@@ -67,6 +67,18 @@ async def test_an_access_token_holds_what_rfc_9068_asks_for(
     }
 
 
+async def test_a_bound_access_token_names_its_key_as_rfc_9449_asks_for(
+    algorithm: SigningAlgorithm, key_of: KeyOf, codec_of: CodecOf
+) -> None:
+    thumbprint = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
+    token = await codec_of(key_of(algorithm)).encode_access(
+        replace(ACCESS, key_thumbprint=thumbprint)
+    )
+    _, claims = _parts(token.reveal())
+    assert isinstance(claims, dict)
+    assert claims.get("cnf") == {"jkt": thumbprint}
+
+
 async def test_an_access_token_is_silent_about_rights_that_it_does_not_limit(
     algorithm: SigningAlgorithm, key_of: KeyOf, codec_of: CodecOf
 ) -> None:

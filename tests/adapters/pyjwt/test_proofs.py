@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -187,6 +188,25 @@ def test_only_asymmetric_algorithms_count(
 ) -> None:
     with pytest.raises(InvalidProof):
         checker.check(proof({"jwk": jwk}, private=private, algorithm=algorithm), START)
+
+
+def test_a_good_signature_under_the_name_of_another_algorithm_is_refused(
+    checker: PyJwtProofChecker,
+) -> None:
+    def signed(algorithm: object) -> Proof:
+        claims = {"jti": "one", "htm": "POST", "htu": URL, "iat": int(START.timestamp())}
+        header = {"typ": "dpop+jwt", "jwk": public(), "alg": algorithm}
+        segments = [
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
+            for part in (header, claims)
+        ]
+        signature = base64.urlsafe_b64encode(KEY.sign(b".".join(segments))).rstrip(b"=")
+        return Proof(Secret(b".".join((*segments, signature)).decode()), "POST", URL)
+
+    assert checker.check(signed("ES256"), START).key_thumbprint == KEY.kid
+    for name in ("none", "HS256", "RS256", "EdDSA", "es256", "", None, 7):
+        with pytest.raises(InvalidProof):
+            checker.check(signed(name), START)
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a.b.c", "e30.e30.e30", "é", "x" * 100_000])

@@ -16,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, insert, inspect, text
+from sqlalchemy import Connection, insert, inspect, select, text
 
 import keyturn
 from keyturn.adapters.sqlalchemy import migrations
@@ -125,6 +125,10 @@ async def test_a_worker_of_before_can_still_add_users(database: Database) -> Non
     await database.read(lambda c: _insert_as_of_0003(c, user))
     async with SqlUnitOfWork(database) as uow:
         assert await uow.users.get(user.id) == user
+
+
+async def test_a_new_database_holds_no_account(sqlite: Database) -> None:
+    assert await sqlite.read(lambda connection: connection.execute(select(users)).all()) == []
 
 
 async def test_the_tables_are_those_that_the_migrations_make(database: Database) -> None:

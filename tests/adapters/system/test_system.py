@@ -1,5 +1,6 @@
 """The machine's clock and ids."""
 
+import base64
 import os
 import subprocess
 import sys
@@ -45,6 +46,22 @@ def test_token_ids_are_random_throughout() -> None:
     everything = (1 << 128) - 1
     assert (ones | fixed) & everything == everything
     assert (zeros | fixed) & everything == everything
+
+
+def test_a_token_for_a_link_has_256_random_bits() -> None:
+    made = [
+        base64.urlsafe_b64decode(UuidGenerator().one_time_token().reveal() + "=")
+        for _ in range(1000)
+    ]
+    assert {len(one) for one in made} == {32}
+    assert len(set(made)) == 1000
+    # Every bit takes both values.
+    ones, zeros = 0, 0
+    for one in made:
+        ones |= int.from_bytes(one)
+        zeros |= ~int.from_bytes(one)
+    everything = (1 << 256) - 1
+    assert ones & everything == zeros & everything == everything
 
 
 def test_a_forked_worker_makes_ids_of_its_own() -> None:

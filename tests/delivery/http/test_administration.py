@@ -355,6 +355,15 @@ async def test_a_malformed_permission_is_named(
     assert "'posts delete'" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("field", ["password", "new_password", "password_hash"])
+async def test_no_administrator_chooses_the_password_of_another(
+    client: httpx.AsyncClient, as_root: dict[str, str], ada: TokenPair, field: str
+) -> None:
+    body = {"display_name": "Ada", field: "seven quiet glaciers"}
+    answer = await client.patch(f"{USERS}/{ada.user_id}", json=body, headers=as_root)
+    assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [

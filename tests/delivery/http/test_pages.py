@@ -39,3 +39,17 @@ async def test_all_that_a_page_names_is_there_relative_to_it(
 @pytest.mark.parametrize("name", ["docs.html", "start.js", "..%2F..%2Ferrors.py", "x"])
 async def test_no_other_file_is_served(client: httpx.AsyncClient, name: str) -> None:
     assert (await client.get(f"/account/assets/{name}")).status_code == 404
+
+
+async def test_the_password_is_hidden_unless_it_is_to_be_shown_and_may_be_pasted(
+    client: httpx.AsyncClient,
+) -> None:
+    page = (await client.get("/account/reset-password")).text
+    (field,) = re.findall(r'<input id="password"[^>]*>', page)
+    assert 'type="password"' in field
+    # What a password manager looks for.
+    assert 'autocomplete="new-password"' in field
+    assert "maxlength" not in field
+    assert '<input id="shown" type="checkbox">' in page
+    script = (await client.get("/account/assets/account.js")).text
+    assert not re.search("paste|clipboard|keydown|beforeinput", script, re.IGNORECASE)
