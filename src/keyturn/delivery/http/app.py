@@ -141,10 +141,11 @@ def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> l
                 "Authorization",
                 "Content-Type",
                 "DPoP",
+                "If-Match",
                 "X-Requested-With",
                 "X-Request-ID",
             ),
-            expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate", "DPoP-Nonce"),
+            expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate", "DPoP-Nonce", "ETag"),
         )
         stack.insert(1, cors)
     if options.trusted_proxies:
