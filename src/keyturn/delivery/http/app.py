@@ -145,7 +145,13 @@ def _middleware(options: HttpOptions, observers: Sequence[RequestObserver]) -> l
                 "X-Requested-With",
                 "X-Request-ID",
             ),
-            expose_headers=("X-Request-ID", "Retry-After", "WWW-Authenticate", "DPoP-Nonce", "ETag"),
+            expose_headers=(
+                "X-Request-ID",
+                "Retry-After",
+                "WWW-Authenticate",
+                "DPoP-Nonce",
+                "ETag",
+            ),
         )
         stack.insert(1, cors)
     if options.trusted_proxies:
