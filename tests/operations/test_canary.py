@@ -9,6 +9,7 @@ import re
 import socket
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,9 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from keyturn.adapters.sqlalchemy.database import Database
 from keyturn.adapters.sqlalchemy.migrations import migrate
+from keyturn.adapters.sqlalchemy.unit_of_work import SqlUnitOfWork
 from keyturn.adapters.structlog.configuration import logging_configuration
 from keyturn.delivery.http.services import Services
 from keyturn.main import create_app
@@ -220,6 +223,12 @@ async def test_no_secret_is_told_by_a_service_that_works(
 
         async def make_administrator() -> None:
             ada = await services.get_user.by_email(EMAIL)
+            database = Database(settings.used_database_url)
+            async with SqlUnitOfWork(database) as uow:
+                # As the link in the mail does.
+                uow.users.save(ada.with_verified_email(datetime.now(UTC)))
+                await uow.commit()
+            await database.dispose()
             roles = frozenset({"user", "admin"})
             await services.assign_roles.execute(AssignRolesCommand(ada.id, roles, actor=None))
 

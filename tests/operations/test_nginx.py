@@ -114,7 +114,9 @@ def test_a_file_is_for_those_who_have_the_role(
         user = service.register_and_log_in()["access_token"]
         assert files.get("/reports/q3.txt", headers=bearer(user)).status_code == 403
 
-        keyturn_command("users", "set-roles", PERSON["email"], "admin", "user")
+        keyturn_command(
+            *("create-admin", "--email", PERSON["email"], "--take-over"), answer=PERSON["password"]
+        )
         admin = service.log_in()["access_token"]
         allowed = files.get("/reports/q3.txt?download=1", headers=bearer(admin))
         assert (allowed.status_code, allowed.text) == (200, "secret figures")
