@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_log = logging.getLogger("keyturn")
+# A logger of its own, because KEYTURN_LOG_LEVEL must not hide these warnings.
+_log_of_risks = logging.getLogger("keyturn.risks")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -411,7 +412,7 @@ def _load_settings_for(address: str, host: str) -> Settings:
 
 def _log_accepted_risks(settings: Settings) -> None:
     for risk, text in settings.risks().items():
-        _log.warning("the risk %s is accepted by KEYTURN_ACCEPT_RISKS: %s", risk, text)
+        _log_of_risks.warning("the risk %s is accepted by KEYTURN_ACCEPT_RISKS: %s", risk, text)
 
 
 def _notes(settings: Settings) -> list[str]:

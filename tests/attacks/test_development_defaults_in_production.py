@@ -289,6 +289,8 @@ def test_an_accepted_risk_is_logged_at_each_start(caplog: pytest.LogCaptureFixtu
         with caplog.at_level(logging.WARNING, logger="keyturn"):
             create_app(settings)
         lines = [record.getMessage() for record in caplog.records]
+        # The logger that KEYTURN_LOG_LEVEL does not silence.
+        assert {record.name for record in caplog.records} == {"keyturn.risks"}
         said = "is accepted by KEYTURN_ACCEPT_RISKS: KEYTURN_"
         assert [line.rpartition(": ")[0] for line in lines] == [
             f"the risk console-mail {said}MAIL",
