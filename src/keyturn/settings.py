@@ -690,10 +690,11 @@ class Settings(BaseSettings):
                 LONGEST_ABSOLUTE_TTL,
             ),
         ):
+            shown = _shown_duration(longest)
             yield (
                 risk,
                 ttl > longest,
-                f"{PREFIX}{name}: {_shown_duration(ttl)} exceeds {_shown_duration(longest)}",
+                f"{PREFIX}{name}: {_shown_duration(ttl)} is too long; set at most {shown}",
             )
 
     def throttle_rates(self) -> dict[ThrottledAction, str]:
@@ -893,11 +894,13 @@ def _is_wide(proxy: str) -> bool:
     """Whether a network is wider than /8 (IPv4) or /16 (IPv6).
 
     An IPv6 network of mapped IPv4 addresses (`::ffff:10.0.0.7`) counts as the IPv4 network that it
-    stands for.
+    stands for. One that holds all of them, such as `::/64`, counts as `0.0.0.0/0`.
     """
     network = ip_network(proxy)
     if isinstance(network, IPv4Network):
         return network.prefixlen < _SHORTEST_IPV4_PREFIX
+    if network.supernet_of(_MAPPED_IPV4):
+        return True
     if network.subnet_of(_MAPPED_IPV4):
         return network.prefixlen - _MAPPED_IPV4.prefixlen < _SHORTEST_IPV4_PREFIX
     return network.prefixlen < _SHORTEST_IPV6_PREFIX

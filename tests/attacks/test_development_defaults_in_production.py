@@ -249,13 +249,35 @@ def test_what_no_risk_is_need_not_be_accepted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("setting", "value", "limit"),
+    [
+        ("access_ttl", 3601, "1h"),
+        ("refresh_idle_ttl", 30 * 86400 + 1, "30d"),
+        ("refresh_absolute_ttl", 180 * 86400 + 1, "180d"),
+    ],
+)
+def test_a_lifetime_that_helps_a_thief_is_refused_with_the_longest_allowed(
+    setting: str, value: int, limit: str
+) -> None:
+    lifetimes = {"refresh_absolute_ttl": 40 * 86400} | {setting: value}
+    [line] = refusals(chosen(**lifetimes))
+    assert line.startswith(f"KEYTURN_{setting.upper()}: ")
+    assert f"set at most {limit};" in line
+
+
+@pytest.mark.parametrize(
     ("network", "wide"),
     [
         ("0.0.0.0/7", True),
         ("10.0.0.0/8", False),
         ("::/15", True),
-        ("::/16", False),
+        ("2000::/16", False),
         ("::/0", True),
+        # Holds ::ffff:0:0/96, which stands for every IPv4 address.
+        ("::/16", True),
+        ("::/64", True),
+        ("::fffe:0:0/95", True),
+        ("::/97", False),
         ("::ffff:0.0.0.0/103", True),
         ("::ffff:0.0.0.0/104", False),
         ("203.0.113.7", False),
@@ -761,6 +783,21 @@ def test_a_file_that_is_exchanged_after_the_check_is_not_the_one_that_is_read(
 
     environment.setattr(os, "fstat", exchange)
     assert load_settings().audience == "mine"
+
+
+def test_a_file_that_is_there_only_while_it_is_opened_is_the_one_that_is_checked(
+    env: Path, environment: pytest.MonkeyPatch
+) -> None:
+    other = Path("other")
+    other.write_text("KEYTURN_AUDIENCE=of-the-attacker\n")
+    other.chmod(0o666)
+    of_the_system = os.open
+
+    def open_other(path: str | Path, flags: int, *rest: int) -> int:
+        return of_the_system(other if Path(path) == env else path, flags, *rest)
+
+    environment.setattr(os, "open", open_other)
+    assert "others may write it" in stopped()
 
 
 def test_every_command_stops_at_such_a_file_with_one_line(keyturn_command: Run, env: Path) -> None:
