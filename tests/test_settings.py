@@ -206,6 +206,9 @@ def test_an_empty_text_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None
         ("PASSWORD_RESET_TTL", "1m", "greater than or equal to"),
         ("DELETION_GRACE", "-1", "must be a duration"),
         ("THROTTLE", "maybe", "Input should be 'on' or 'off'"),
+        ("ACCEPT_RISKS", "console-mail,all", "must be some of: console-mail, "),
+        ("DOCS", "maybe", "valid boolean"),
+        ("PASSWORD_GRANT", "", "valid boolean"),
         ("BREACH_URL", "http://breaches.example/range/", "must be an https URL"),
     ],
 )
@@ -320,6 +323,7 @@ def test_other_variables_of_the_env_file_are_nobodys_business() -> None:
     [
         (b"KEYTURN_AUDIENCE=a\nKEYTURN_ISSUER 'b\n", "line 2 is not NAME=value"),
         (b"KEYTURN_AUDIENCE=\xff\n", "can't be read"),
+        (b"KEYTURN_AUDIENCE\n", "KEYTURN_AUDIENCE: has no value"),
     ],
 )
 def test_an_env_file_that_can_not_be_read_is_refused(content: bytes, problem: str) -> None:
@@ -384,6 +388,36 @@ def test_what_is_shown_can_be_set_again(monkeypatch: pytest.MonkeyPatch) -> None
         if line.value and line.source != "derived":
             monkeypatch.setenv(line.name, line.value)
     assert load_settings() == before
+
+
+@pytest.mark.parametrize(
+    ("issuer", "verified", "grant"),
+    [("http://127.0.0.1:8000", "false", "true"), ("https://auth.example.com", "true", "false")],
+)
+def test_a_derived_value_is_shown_as_such(
+    issuer: str, verified: str, grant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYTURN_ISSUER", issuer)
+    lines = {line.name: line for line in describe_settings(load_settings())}
+    for name, value in (
+        ("REQUIRE_VERIFIED_EMAIL", verified),
+        ("PASSWORD_GRANT", grant),
+        ("VERIFY_EMAIL_URL", f"{issuer}/account/verify-email#token={{token}}"),
+        ("RESET_PASSWORD_URL", f"{issuer}/account/reset-password#token={{token}}"),
+    ):
+        line = lines[f"KEYTURN_{name}"]
+        assert (line.value, line.source) == (value, "derived")
+    monkeypatch.setenv("KEYTURN_PASSWORD_GRANT", "true")
+    line = {line.name: line for line in describe_settings(load_settings())}[
+        "KEYTURN_PASSWORD_GRANT"
+    ]
+    assert (line.value, line.source) == ("true", "environment")
+
+
+def test_a_variable_in_the_env_file_may_refer_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("NAME=auth\nKEYTURN_ISSUER=https://${NAME}.${DOMAIN}\n")
+    monkeypatch.setenv("DOMAIN", "example.com")
+    assert load_settings().issuer == "https://auth.example.com"
 
 
 def test_every_setting_is_described() -> None:

@@ -41,6 +41,7 @@ CHEAP_HASH, DEAR_HASH = 0.02, 1.0
 def diagnose(settings: Settings) -> Iterator[Finding]:
     """Return what is found of settings, files, keys, clients, database, mails and hashes."""
     yield from _settings(settings)
+    yield from _choices(settings)
     yield from _files(settings)
     yield _keys(settings)
     yield _clients(settings)
@@ -71,22 +72,52 @@ def _doubts(settings: Settings) -> Iterator[str]:
         yield "KEYTURN_THROTTLE is off: only waits after wrong passwords slow down guessing"
     if settings.issuer.startswith("https:") and not settings.trusted_proxies:
         yield "KEYTURN_TRUSTED_PROXIES is empty: all that comes through a proxy is one source"
+
+
+def _choices(settings: Settings) -> Iterator[Finding]:
+    """Return the risks that are taken, what was derived, and what strangers are shown.
+
+    The address that `keyturn serve` listens on is not known here, unless `KEYTURN_BIND_HOST` says.
+    """
     for risk, text in settings.risks().items():
-        accepted = risk in settings.accept_risks
-        yield f"{text} ({risk}: {'accepted' if accepted else 'stops the start'})"
+        if risk in settings.accept_risks:
+            yield Finding("choices", Verdict.DOUBTFUL, f"{text} ({risk}: accepted)")
+        else:
+            yield Finding("choices", Verdict.BAD, f"{text} ({risk}: stops the start)")
     for name in sorted(set(settings.accept_risks) - {*settings.risks()}):
-        yield f"KEYTURN_ACCEPT_RISKS: {name} is accepted and not taken; leave it out"
-    if settings.is_local:
-        return
-    if not settings.resolved_require_verified_email:
-        yield (
-            "KEYTURN_REQUIRE_VERIFIED_EMAIL is off: who registers an address and logs in learns "
-            "whether it was free"
-        )
-    if settings.resolved_password_grant:
-        yield "KEYTURN_PASSWORD_GRANT is on: other programs ask people for their passwords"
-    if settings.docs:
-        yield "KEYTURN_DOCS is on: /docs and /openapi.json describe the service to everybody"
+        text = f"KEYTURN_ACCEPT_RISKS: {name} is accepted and not taken; leave it out"
+        yield Finding("choices", Verdict.DOUBTFUL, text)
+    verified, grant = settings.resolved_require_verified_email, settings.resolved_password_grant
+    yield _choice(
+        settings,
+        "require_verified_email",
+        "on: a login needs a verified address"
+        if verified
+        else "off: whoever registers an address and logs in learns whether it was free",
+        is_safe=verified,
+    )
+    yield _choice(
+        settings,
+        "password_grant",
+        "on: other programs ask people for their passwords"
+        if grant
+        else "off: /oauth/token takes no passwords",
+        is_safe=not grant,
+    )
+    yield _choice(
+        settings,
+        "docs",
+        "on: /docs and /openapi.json describe the service to everybody"
+        if settings.docs
+        else "off: /docs and /openapi.json are not there",
+        is_safe=True,
+    )
+
+
+def _choice(settings: Settings, field: str, text: str, *, is_safe: bool) -> Finding:
+    derived = "" if getattr(settings, field) is not None else ", derived from KEYTURN_ISSUER"
+    verdict = Verdict.GOOD if is_safe or settings.is_local else Verdict.DOUBTFUL
+    return Finding("choices", verdict, f"KEYTURN_{field.upper()} is {text}{derived}")
 
 
 def _files(settings: Settings) -> Iterator[Finding]:

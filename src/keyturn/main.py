@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import logging.config
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -46,21 +47,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_log = logging.getLogger("keyturn")
+# A logger of its own, because KEYTURN_LOG_LEVEL must not hide these warnings.
+_log_of_risks = logging.getLogger("keyturn.risks")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the service as an ASGI app; `uvicorn --factory keyturn.main:create_app` runs it.
 
     It makes the data folder and the first signing key where there are none. It does not migrate.
+    It does not know which address the server listens on: unless `KEYTURN_BIND_HOST` names it, the
+    issuer alone decides whether the defaults and risks of development are allowed.
 
     Args:
         settings: those of the environment by default.
 
     Raises:
-        SettingsError: a setting, or what it points to, is not fit to serve with.
+        SettingsError: a setting, or what it points to, is not fit to serve with; or it is a risk
+            that is not accepted.
     """
-    return _create_app(settings or load_settings(), counts_requests=True)
+    settings = settings or load_settings()
+    settings.require_accepted_risks()
+    _log_accepted_risks(settings)
+    return _create_app(settings, counts_requests=True)
 
 
 def _create_app(
@@ -70,7 +78,6 @@ def _create_app(
     from keyturn.delivery.http.app import build_app
     from keyturn.delivery.http.observation import RequestObserver, log_request
 
-    settings.require_accepted_risks()
     container = build_container(settings)
     metrics = container.metrics()
     observers: list[RequestObserver] = [log_request]
@@ -81,8 +88,6 @@ def _create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
-            for risk in settings.risks():
-                _log.warning("the risk %s is accepted by KEYTURN_ACCEPT_RISKS", risk)
             # Before the first request, so that a good token is good at once. Where the store does
             # not answer, tokens are answered with a 503 until it does.
             recording = _recording(container)
@@ -117,7 +122,10 @@ def create_worker_app(reports: socket | None = None) -> FastAPI:
         SettingsError: a setting, or what it points to, is not fit to serve with.
     """
     with loading():
-        return _create_app(load_settings(), counts_requests=reports is not None, reports=reports)
+        settings = load_settings()
+        # Read anew: what `serve` has checked may have changed since.
+        settings.require_accepted_risks()
+        return _create_app(settings, counts_requests=reports is not None, reports=reports)
 
 
 def metrics_app(service: FastAPI) -> ASGIApp:
@@ -225,12 +233,16 @@ class CommandLineOperations(Operations):
             from keyturn.delivery.cli.server import listen, serve
 
         with _refusing(), listen(host, port) as listener:
-            address = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            settings = _load_settings_for(address, host)
+            # The address and not the name: `localhost` may be any.
+            bind_host, bound_port = listener.getsockname()[:2]
+            settings = _load_settings_for(f"http://127.0.0.1:{bound_port}", bind_host)
             settings.require_accepted_risks()
             with loading():
                 asyncio.run(_prepare(settings, migrates=migrate))
             logs = logging_configuration(settings.log_format, settings.log_level)
+            # Here and not in the workers: once for each start.
+            logging.config.dictConfig(logs)
+            _log_accepted_risks(settings)
             limits = ConnectionLimits(
                 max_header_bytes=settings.max_header_bytes,
                 header_timeout=settings.header_timeout.total_seconds(),
@@ -240,9 +252,15 @@ class CommandLineOperations(Operations):
                 https=settings.issuer.startswith("https:"),
             )
             with _metrics_served(settings) as reports:
-                make_app = partial(create_worker_app, reports)
-                notes = _notes(settings)
-                serve(make_app, listener, limits=limits, workers=workers, logs=logs, notes=notes)
+                serve(
+                    partial(create_worker_app, reports),
+                    listener,
+                    limits=limits,
+                    workers=workers,
+                    logs=logs,
+                    notes=_notes(settings),
+                    has_docs=settings.docs,
+                )
 
     def migrate(self, revision: str) -> str:
         """Migrate, and return the revision that the database is at then."""
@@ -368,7 +386,8 @@ class CommandLineOperations(Operations):
         with _refusing(), TemporaryDirectory() as folder:
             elsewhere = {"data_dir": Path(folder), "keys_dir": None, "database_url": None}
             elsewhere["clients_file"] = elsewhere["resources_file"] = None
-            app = create_app(load_settings().model_copy(update=elsewhere))
+            # Nothing is served, so no risk is taken.
+            app = _create_app(load_settings().model_copy(update=elsewhere), counts_requests=False)
         return json.dumps(app.openapi(), indent=2)
 
     def version(self) -> str:
@@ -391,12 +410,19 @@ def _load_settings_for(address: str, host: str) -> Settings:
     return load_settings()
 
 
+def _log_accepted_risks(settings: Settings) -> None:
+    for risk, text in settings.risks().items():
+        _log_of_risks.warning("the risk %s is accepted by KEYTURN_ACCEPT_RISKS: %s", risk, text)
+
+
 def _notes(settings: Settings) -> list[str]:
-    """Return what is otherwise here than in production, for the first lines of `keyturn serve`."""
-    if not settings.is_local:
-        return []
-    notes = ["This is development: issuer and bind address are loopback."]
-    if not settings.resolved_require_verified_email:
+    """Return the choices that an operator should know, for the first lines of `keyturn serve`."""
+    notes = []
+    if settings.is_local:
+        notes.append("This is development: issuer and bind address are loopback.")
+    if settings.resolved_require_verified_email:
+        notes.append("A login needs a verified address (KEYTURN_REQUIRE_VERIFIED_EMAIL).")
+    else:
         notes.append("A login needs no verified address (KEYTURN_REQUIRE_VERIFIED_EMAIL).")
     if settings.resolved_password_grant:
         notes.append("/oauth/token takes passwords (KEYTURN_PASSWORD_GRANT).")

@@ -10,9 +10,6 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Where what is not encrypted stays on the machine."""
-
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or an address is reached from this machine alone."""
@@ -91,7 +88,7 @@ def _is_link(value: str) -> str:
 def _is_encrypted(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme != "https" and not (
-        parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS
+        parts.scheme == "http" and is_loopback(parts.hostname or "")
     ):
         raise ValueError("must be an https URL")
     return value

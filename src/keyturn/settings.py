@@ -2,21 +2,18 @@
 
 import os
 import re
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
-from io import StringIO
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from keyturn.domain.login_policy import LoginPolicy
 from keyturn.domain.one_time_token import OneTimeTokenPolicy
@@ -28,9 +25,9 @@ from keyturn.domain.policies import (
     SessionPolicy,
 )
 from keyturn.domain.resource import MAX_RESOURCE_LENGTH, same_resource
+from keyturn.env_file import EnvFile, EnvFileError, read_env_file
 from keyturn.ports.throttling import ThrottledAction
 from keyturn.setting_types import (
-    LOOPBACK_HOSTS,
     CommaSeparated,
     Duration,
     EncryptedUrl,
@@ -48,8 +45,17 @@ LONGEST_ACCESS_TTL = timedelta(hours=1)
 LONGEST_IDLE_TTL = timedelta(days=30)
 LONGEST_ABSOLUTE_TTL = timedelta(days=180)
 
-_DERIVED = frozenset({"require_verified_email", "password_grant"})
-"""The settings that are derived where nothing sets them: `resolved_<name>`."""
+_SHORTEST_IPV4_PREFIX = 8
+_SHORTEST_IPV6_PREFIX = 16
+_MAPPED_IPV4 = IPv6Network("::ffff:0:0/96")
+
+_DERIVED = {
+    "require_verified_email": "resolved_require_verified_email",
+    "password_grant": "resolved_password_grant",
+    "verify_email_url": "used_verify_email_url",
+    "reset_password_url": "used_reset_password_url",
+}
+"""The settings that are derived where nothing sets them, and what says how."""
 
 # Any other unknown name is taken for a misspelt setting.
 _FOREIGN_NAMES = re.compile(
@@ -76,10 +82,11 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """Every setting, with its default and its bounds.
 
-    Each is the environment variable `KEYTURN_<NAME>`. `load_settings` also reads the file `.env` in
-    the working directory, where the environment wins, and speaks plainly when it can't.
+    Each is the environment variable `KEYTURN_<NAME>`, or a line of the file `.env` in the working
+    directory; the environment wins. `load_settings` reads them and speaks plainly when it can't.
     """
 
+    # `_EnvFileSource` reads the file: the base class would not look at who may write it.
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         extra="ignore",
@@ -413,6 +420,18 @@ class Settings(BaseSettings):
         description="the address of that port; let nobody but Prometheus reach it",
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - reads a file unchecked
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is no such folder
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where values come from; the first source that has one wins."""
+        return init_settings, env_settings, _EnvFileSource(settings_cls)
+
     @field_validator("data_dir", "keys_dir", "mail_templates", mode="before")
     @classmethod
     def _names_a_folder(cls, value: object) -> object:
@@ -537,15 +556,12 @@ class Settings(BaseSettings):
         issuer = urlsplit(self.issuer)
         if issuer.scheme == "https" and not self.secure_cookies:
             raise _named("secure_cookies", "contradicts the https KEYTURN_ISSUER")
-        if (
-            issuer.scheme == "http"
-            and issuer.hostname not in LOOPBACK_HOSTS
-            and self.secure_cookies
-        ):
+        is_local = is_loopback(issuer.hostname or "")
+        if issuer.scheme == "http" and not is_local and self.secure_cookies:
             raise _named(
                 "issuer",
                 "must be https (RFC 8414 §2); for plain-HTTP development, set "
-                "KEYTURN_SECURE_COOKIES=false",
+                "KEYTURN_SECURE_COOKIES=false and accept the risks that are named then",
             )
         return self
 
@@ -674,10 +690,11 @@ class Settings(BaseSettings):
                 LONGEST_ABSOLUTE_TTL,
             ),
         ):
+            shown = _shown_duration(longest)
             yield (
                 risk,
                 ttl > longest,
-                f"{PREFIX}{name}: {_shown_duration(ttl)} exceeds {_shown_duration(longest)}",
+                f"{PREFIX}{name}: {_shown_duration(ttl)} is too long; set at most {shown}",
             )
 
     def throttle_rates(self) -> dict[ThrottledAction, str]:
@@ -756,9 +773,37 @@ class Settings(BaseSettings):
         return self.resources_file is not None
 
 
+class _EnvFileSource(PydanticBaseSettingsSource):
+    """The lines of `.env`."""
+
+    def __call__(self) -> dict[str, object]:
+        """Return the fields that have a line.
+
+        Raises:
+            SettingsError: the file can't be used, or a line names an unknown setting or no value.
+        """
+        file = _read_env_file()
+        _require_known(_ours(file.values) | _ours(file.names_without_value))
+        empty = sorted(_ours(file.names_without_value))
+        if empty:
+            raise SettingsError(f"{ENV_FILE}: {', '.join(empty)}: has no value; write NAME=value")
+        values = {name.upper(): value for name, value in file.values.items()}
+        names = {field: f"{PREFIX}{field.upper()}" for field in self.settings_cls.model_fields}
+        return {field: values[name] for field, name in names.items() if name in values}
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
+        """Return no value: `__call__` returns all of them."""
+        del field
+        return None, field_name, False
+
+
 @dataclass(frozen=True, slots=True)
 class SettingLine:
-    """One setting as an operator may see it: a secret is masked."""
+    """One setting as an operator may see it: a secret is masked.
+
+    A derived value follows from `KEYTURN_ISSUER`, and `KEYTURN_BIND_HOST` where it is known. It is
+    not to be copied into another environment, where it may have to be another one.
+    """
 
     name: str
     value: str
@@ -773,26 +818,16 @@ def load_settings() -> Settings:
         SettingsError: a name is unknown, a value is out of its bounds, two contradict, or `.env`
             can't be trusted or read.
     """
-    in_file = _read_env_file()
-    environment = _ours(os.environ)
-    unknown = sorted({*environment, *_ours(in_file)} - _names())
-    if unknown:
-        raise SettingsError("; ".join(_unknown(name) for name in unknown))
-    # The environment wins.
-    from_file = {
-        name.upper().removeprefix(PREFIX).lower(): value
-        for name, value in in_file.items()
-        if name.upper() in _names() - environment
-    }
+    _require_known(_ours(os.environ))
     try:
-        return Settings.model_validate(from_file)
+        return Settings()
     except ValidationError as error:
         raise SettingsError("; ".join(_problems(error))) from None
 
 
 def describe_settings(settings: Settings) -> list[SettingLine]:
     """Return every setting with its value and where that comes from, secrets masked."""
-    environment, env_file = _ours(os.environ), _ours(_read_env_file())
+    environment, env_file = _ours(os.environ), _ours(_read_env_file().values)
     lines = []
     for field, information in Settings.model_fields.items():
         name = f"{PREFIX}{field.upper()}"
@@ -803,7 +838,7 @@ def describe_settings(settings: Settings) -> list[SettingLine]:
         elif name in env_file:
             source = ".env"
         elif value is None and field in _DERIVED:
-            source, value = "derived", getattr(settings, f"resolved_{field}")
+            source, value = "derived", getattr(settings, _DERIVED[field])
         lines.append(
             SettingLine(
                 name,
@@ -837,54 +872,38 @@ def _ours(variables: Iterable[str]) -> set[str]:
     return {n for n in names if n.startswith(PREFIX) and not _FOREIGN_NAMES.fullmatch(n)}
 
 
+def _require_known(named: set[str]) -> None:
+    unknown = sorted(named - _names())
+    if unknown:
+        raise SettingsError("; ".join(_unknown(name) for name in unknown))
+
+
 def _unknown(name: str) -> str:
     close = get_close_matches(name, _names(), n=1)
     return f"{name}: there is no such setting" + (f"; is {close[0]} meant?" if close else "")
 
 
-def _read_env_file() -> dict[str, str | None]:
-    """Return what `.env` sets; nothing where there is no such file.
-
-    Whoever can write the file decides where passwords and mails go. So the file must belong to the
-    user of this process or to root, and nobody else may write it. The file that is checked is the
-    one that is read.
-
-    Raises:
-        SettingsError: it can't be trusted, or can't be read. It is never left out silently.
-    """
-    if not os.path.lexists(ENV_FILE):
-        return {}
+def _read_env_file() -> EnvFile:
     try:
-        # A named pipe must not keep the start waiting.
-        descriptor = os.open(ENV_FILE, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, encoding="utf-8") as stream:
-            _require_trusted(os.fstat(descriptor))
-            text = stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{ENV_FILE}: can't be read: {error}") from None
-    for binding in parse_stream(StringIO(text)):
-        if binding.error:
-            raise SettingsError(f"{ENV_FILE}: line {binding.original.line} is not NAME=value")
-    return dotenv_values(stream=StringIO(text))
-
-
-def _require_trusted(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise SettingsError(f"{ENV_FILE}: must be a regular file")
-    # Windows has neither users of this kind nor these modes.
-    if not hasattr(os, "geteuid"):
-        return
-    if status.st_uid not in {os.geteuid(), 0}:
-        raise SettingsError(
-            f"{ENV_FILE}: belongs to another user (uid {status.st_uid}); run chown, or remove it"
-        )
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise SettingsError(f"{ENV_FILE}: others may write it; run chmod go-w {ENV_FILE}")
+        return read_env_file(Path(ENV_FILE))
+    except EnvFileError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _is_wide(proxy: str) -> bool:
+    """Whether a network is wider than /8 (IPv4) or /16 (IPv6).
+
+    An IPv6 network of mapped IPv4 addresses (`::ffff:10.0.0.7`) counts as the IPv4 network that it
+    stands for. One that holds all of them, such as `::/64`, counts as `0.0.0.0/0`.
+    """
     network = ip_network(proxy)
-    return network.prefixlen < (8 if network.version == 4 else 16)
+    if isinstance(network, IPv4Network):
+        return network.prefixlen < _SHORTEST_IPV4_PREFIX
+    if network.supernet_of(_MAPPED_IPV4):
+        return True
+    if network.subnet_of(_MAPPED_IPV4):
+        return network.prefixlen - _MAPPED_IPV4.prefixlen < _SHORTEST_IPV4_PREFIX
+    return network.prefixlen < _SHORTEST_IPV6_PREFIX
 
 
 def _shown(field: str, value: object) -> str:

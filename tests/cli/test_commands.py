@@ -62,6 +62,8 @@ def test_config_shows_every_setting_with_its_source_and_no_secret(
     shown = keyturn("config").out
     assert re.search(r"^# \.env: .*\nKEYTURN_AUDIENCE=api$", shown, re.MULTILINE)
     assert re.search(r"^# default: .*\nKEYTURN_REFRESH_GRACE=10s$", shown, re.MULTILINE)
+    derived = r"^# derived: .*\n# KEYTURN_PASSWORD_GRANT=true$"
+    assert re.search(derived, shown, re.MULTILINE)
     assert re.search(r"^# environment: .*\nKEYTURN_DATABASE_URL=\S+@db/n$", shown, re.MULTILINE)
     assert "hunter2" not in shown
 
@@ -167,20 +169,56 @@ def test_doctor_warns_of_weak_choices(keyturn: Run, environment: pytest.MonkeyPa
     out = keyturn("doctor").out
     assert re.findall(r"^warning +settings +(KEYTURN_\w+)", out, re.MULTILINE) == [
         "KEYTURN_PASSWORD_MIN_LENGTH",
+    ]
+    assert re.findall(r"^problem +choices +(KEYTURN_\w+)", out, re.MULTILINE) == [
         "KEYTURN_ISSUER",
         "KEYTURN_SECURE_COOKIES",
-        "KEYTURN_MAIL",
         "KEYTURN_VERIFY_EMAIL_URL",
         "KEYTURN_TRUSTED_PROXIES",
         "KEYTURN_ACCESS_TTL",
+    ]
+    assert re.findall(r"^warning +choices +(KEYTURN_\w+)", out, re.MULTILINE) == [
+        "KEYTURN_MAIL",
         "KEYTURN_ACCEPT_RISKS",
         "KEYTURN_REQUIRE_VERIFIED_EMAIL",
         "KEYTURN_PASSWORD_GRANT",
-        "KEYTURN_DOCS",
     ]
+    assert re.search(r"^ok +choices +KEYTURN_DOCS is on: ", out, re.MULTILINE)
     assert "(console-mail: accepted)" in out
     assert "(insecure-cookies: stops the start)" in out
     assert "long-idle-ttl is accepted and not taken" in out
+
+
+@pytest.mark.parametrize(
+    ("chosen", "lines"),
+    [
+        (
+            {"ISSUER": "https://auth.example.com"},
+            {
+                "KEYTURN_REQUIRE_VERIFIED_EMAIL is on: .*, derived from KEYTURN_ISSUER",
+                "KEYTURN_PASSWORD_GRANT is off: .*, derived from KEYTURN_ISSUER",
+                "KEYTURN_DOCS is on: .*",
+            },
+        ),
+        (
+            {"DOCS": "off", "PASSWORD_GRANT": "on"},
+            {
+                "KEYTURN_REQUIRE_VERIFIED_EMAIL is off: .*, derived from KEYTURN_ISSUER",
+                "KEYTURN_PASSWORD_GRANT is on: .* passwords",
+                "KEYTURN_DOCS is off: .*",
+            },
+        ),
+    ],
+)
+def test_doctor_lists_what_was_derived_and_what_was_chosen(
+    chosen: dict[str, str], lines: set[str], keyturn: Run, environment: pytest.MonkeyPatch
+) -> None:
+    for name, value in chosen.items():
+        environment.setenv(f"KEYTURN_{name}", value)
+    examined = keyturn("doctor")
+    assert examined.code == (1 if "ISSUER" in chosen else 0)
+    for line in lines:
+        assert re.search(rf"^ok +choices +{line}$", examined.out, re.MULTILINE), line
 
 
 def test_openapi_prints_the_interface_and_leaves_nothing_behind(

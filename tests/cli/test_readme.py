@@ -3,9 +3,11 @@
 import asyncio
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,6 +98,32 @@ def test_the_other_service_that_it_shows_knows_who_may_read(
         assert keyturn("users", "set-roles", ada["email"], "user", "author").code == 0
         assert asyncio.run(status_of(log_in(), address[0])) == 200
         assert asyncio.run(status_of("nonsense", address[0])) == 401
+
+
+def test_the_service_for_production_starts_as_printed(
+    keyturn: Run,
+    environment: pytest.MonkeyPatch,
+    serving: Callable[..., AbstractContextManager[str]],
+    empty_postgres_url: str,
+) -> None:
+    lines = blocks("sh")[2].splitlines()
+    for line in lines:
+        if line.startswith("export "):
+            name, _, value = line.removeprefix("export ").partition("=")
+            environment.setenv(name, shlex.split(value)[0])
+    environment.setenv("KEYTURN_DATABASE_URL", empty_postgres_url)
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("keyturn ")]
+    assert [command[0] for command in commands] == ["migrate", "create-admin", "serve"]
+    migrate, create_admin, serve = commands
+    assert keyturn(*migrate).code == 0
+    environment.setattr("sys.stdin", StringIO("a passphrase of my own\n"))
+    assert keyturn(*create_admin).code == 0
+    with serving(*serve[1:]) as banner:
+        address = re.search(r"keyturn is at (http://\S+)", banner)
+        assert address is not None
+        person = {"email": "root@example.com", "password": "a passphrase of my own"}
+        answer = httpx.post(f"{address[1]}/v1/auth/login", json=person, timeout=60)
+        assert answer.status_code == 200
 
 
 def test_every_page_that_it_names_is_there() -> None:

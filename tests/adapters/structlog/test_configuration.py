@@ -40,7 +40,7 @@ def written(capsys: pytest.CaptureFixture[str]) -> Iterator[Written]:
     yield Written(capsys)
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name in ("keyturn", "uvicorn"):
+    for name in ("keyturn", "keyturn.risks", "uvicorn"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
@@ -123,6 +123,12 @@ def test_a_low_level_lets_no_library_speak_of_what_it_handles(written: Written) 
     logging.getLogger("asyncpg").info(SECRET)
     logging.getLogger("keyturn.http").debug("ours")
     assert written.line["event"] == "ours"
+
+
+def test_no_level_hides_the_accepted_risks(written: Written) -> None:
+    configure(level="error")
+    logging.getLogger("keyturn.risks").warning("the risk console-mail is accepted")
+    assert "console-mail" in written.text
 
 
 def test_a_high_level_leaves_errors(written: Written) -> None:

@@ -59,6 +59,8 @@ def logging_configuration(
         "root": {"level": _at_least("warning", level), "handlers": ["stderr"]},
         "loggers": {
             "keyturn": {"level": level.upper()},
+            # Every start must show which risks are accepted, whatever the level.
+            "keyturn.risks": {"level": "WARNING"},
             "uvicorn": {"level": _at_least("info", level)},
         },
     }

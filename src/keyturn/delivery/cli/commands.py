@@ -77,7 +77,9 @@ def build_command_line(operations: Operations) -> typer.Typer:
         """Show every setting, its value and its source; secrets are masked."""
         for setting in operations.settings():
             print(f"# {setting.source}: {setting.description}")
-            print(f"{'' if setting.value else '# '}{setting.name}={setting.value}")
+            # A derived value stays a comment, so that a copy of this text derives it anew.
+            is_set = setting.value and setting.source != "derived"
+            print(f"{'' if is_set else '# '}{setting.name}={setting.value}")
 
     @cli.command()
     def doctor() -> None:

@@ -47,6 +47,7 @@ def serve(
     workers: int,
     logs: dict[str, object],
     notes: Sequence[str] = (),
+    has_docs: bool = True,
 ) -> None:
     """Answer until SIGTERM or SIGINT, then let what has begun come to its end.
 
@@ -57,10 +58,11 @@ def serve(
         workers: processes; a single one is this one.
         logs: how each of them logs, for `logging.config.dictConfig`.
         notes: lines that are printed below the address of the service.
+        has_docs: whether the page `/docs` is there to be named.
     """
     _allow_many_files()
     config = ServerConfig(make_app, limits=limits, workers=workers, logs=logs)
-    print("\n".join([_welcome(listener), *notes]), flush=True)
+    print(_welcome(listener, notes, has_docs=has_docs), flush=True)
     with listener:
         if workers > 1:
             _serve_with_workers(config, listener)
@@ -115,14 +117,17 @@ def _serve_with_workers(config: uvicorn.Config, listener: socket.socket) -> None
         sys.exit(STARTUP_FAILURE)
 
 
-def _welcome(listener: socket.socket) -> str:
+def _welcome(listener: socket.socket, notes: Sequence[str], *, has_docs: bool) -> str:
     """Return what a newcomer needs: where the service is, and how to log in."""
     address = _address(listener)
     person = '{"email": "ada@example.com", "password": "a passphrase of my own"}'
     post = "curl -H 'content-type: application/json' -d"
+    lines = [f"keyturn is at {address}", *notes]
+    if has_docs:
+        lines.append(f"In a browser: {address}/docs")
+    first_lines = "\n".join(lines)
     return f"""
-keyturn is at {address}
-In a browser: {address}/docs
+{first_lines}
 In a shell:
 
   {post} '{person}' {address}/v1/auth/register

@@ -14,7 +14,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import Depends, Request
-from fastapi.openapi.models import OAuth2, OAuthFlowPassword, OAuthFlows
+from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.types import Scope
 
@@ -26,7 +26,7 @@ from keyturn.domain.errors import AuthenticationRequired, PermissionDenied
 from keyturn.domain.events import Origin
 from keyturn.domain.principal import Principal
 from keyturn.domain.resource import AccessRule
-from keyturn.domain.user import USER_ROLE, User
+from keyturn.domain.user import User
 from keyturn.ports.proofs import CheckedProof
 
 _MAX_USER_AGENT = 512
@@ -127,19 +127,15 @@ async def required_principal_of(request: Request, rule: AccessRule | None = None
 
 
 class AccessTokenScheme(SecurityBase):
-    """What OpenAPI says about access tokens, and Swagger's Authorize button with it."""
+    """What OpenAPI says about access tokens, and Swagger's Authorize button with it.
+
+    A person brings a token: that holds in every app that accepts them. Where the service that
+    issues them takes passwords at `/oauth/token`, `openapi.with_tokens_from` says so instead.
+    """
 
     def __init__(self) -> None:
         self.scheme_name = "AccessToken"
-        self.model = OAuth2(
-            flows=OAuthFlows(
-                password=OAuthFlowPassword(
-                    tokenUrl="/oauth/token",
-                    refreshUrl="/oauth/token",
-                    scopes=dict.fromkeys(sorted(USER_ROLE.permissions), "What every user may do."),
-                )
-            )
-        )
+        self.model = HTTPBearer(bearerFormat="JWT")
 
 
 class _RequiredPrincipal(AccessTokenScheme):

@@ -84,7 +84,7 @@ class RequestMiddleware:
         """Tell `observers` of each request when it is over, and add `headers` to its response."""
         self._app = app
         self._observers = tuple(observers)
-        self._headers = tuple(headers)
+        self._headers = (*headers, *_REPLACEABLE_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, with the headers added, and tell."""
@@ -99,8 +99,8 @@ class RequestMiddleware:
                 scope[_STATUS] = message["status"]
                 own = message.get("headers", ())
                 names = {name for name, _ in own}
-                added = [each for each in _REPLACEABLE_HEADERS if each[0] not in names]
-                message["headers"] = [*own, id_header, *self._headers, *added]
+                added = [each for each in self._headers if each[0] not in names]
+                message["headers"] = [*own, id_header, *added]
             await send(message)
 
         try:

@@ -42,7 +42,7 @@ def mount_app(host: FastAPI, service: FastAPI, path: str, *, guards_host: bool) 
         host.state.keyturn = service.state.keyturn
         host.state.keyturn_origin = options.origin
         handle_keyturn_errors(host)
-        _describe_tokens_from(host, options.issuer_path)
+        _describe_tokens_from(host, options.issuer_path if options.password_grant else None)
 
 
 def _open_and_close_with(host: FastAPI, service: FastAPI) -> None:
@@ -57,7 +57,7 @@ def _open_and_close_with(host: FastAPI, service: FastAPI) -> None:
     host.router.lifespan_context = lifespan  # type: ignore[assignment]  # the host's own state, if any
 
 
-def _describe_tokens_from(host: FastAPI, path: str) -> None:
+def _describe_tokens_from(host: FastAPI, path: str | None) -> None:
     of_the_host: Callable[[], dict[str, Any]] = host.openapi
 
     def openapi() -> dict[str, Any]:

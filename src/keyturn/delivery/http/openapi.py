@@ -33,6 +33,7 @@ from keyturn.domain.errors import (
     RevocationsUnknown,
     WrongAudience,
 )
+from keyturn.domain.user import USER_ROLE
 
 BAD_JSON = (MalformedJson, BodyTooLarge, UnsupportedMediaType, ValidationFailed)
 """What can be wrong with the body of every route that takes one."""
@@ -147,14 +148,11 @@ def with_tokens_from(document: dict[str, Any], path: str | None) -> dict[str, ob
         path: None where a person has to bring a token.
     """
     schemes = document.get("components", {}).get("securitySchemes", {})
-    if "AccessToken" not in schemes:
-        return document
-    if path is None:
-        schemes["AccessToken"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
-    else:
-        schemes["AccessToken"]["flows"]["password"] |= dict.fromkeys(
-            ("tokenUrl", "refreshUrl"), f"{path}/oauth/token"
-        )
+    if "AccessToken" in schemes and path is not None:
+        url = f"{path}/oauth/token"
+        scopes = dict.fromkeys(sorted(USER_ROLE.permissions), "What every user may do.")
+        flow = {"tokenUrl": url, "refreshUrl": url, "scopes": scopes}
+        schemes["AccessToken"] = {"type": "oauth2", "flows": {"password": flow}}
     return document
 
 

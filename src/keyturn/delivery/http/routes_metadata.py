@@ -3,6 +3,7 @@
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from keyturn.delivery.http.dependencies import options_of
+from keyturn.delivery.http.middleware import answer_headers
 from keyturn.delivery.http.openapi import operation_id
 from keyturn.delivery.http.schemas_oauth import ServerMetadata
 from keyturn.delivery.http.services import HttpOptions
@@ -40,5 +41,8 @@ def answer_where_clients_ask(app: FastAPI, options: HttpOptions) -> None:
 
 
 def _metadata(options: HttpOptions, response: Response) -> ServerMetadata:
+    # The host of a mounted service gives this answer too, without the service's middleware.
+    for name, value in answer_headers(https=options.issuer.startswith("https:")):
+        response.headers[name.decode("ascii")] = value.decode("ascii")
     response.headers["Cache-Control"] = "public, max-age=300"
     return ServerMetadata.of(options)

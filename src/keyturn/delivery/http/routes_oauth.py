@@ -132,10 +132,13 @@ _FORM_SCHEMA = {
 async def issue_tokens(request: Request, response: Response) -> OAuthTokens:
     """Log in with `grant_type=password`, or refresh with `grant_type=refresh_token`.
 
-    The password grant is for first-party clients and can be turned off. `scope` limits the tokens
-    to some of the user's permissions; a refresh may narrow it and never widen it. A refresh token
-    works only for the client that it was issued to. `resource` says what the access token is for;
-    a session gets tokens for several resources by refreshing once for each.
+    The password grant is for first-party clients. Unless `KEYTURN_PASSWORD_GRANT` is set, it is
+    on only where the service is on loopback; elsewhere it is an `unsupported_grant_type`.
+
+    `scope` limits the tokens to some of the user's permissions; a refresh may narrow it and never
+    widen it. A refresh token works only for the client that it was issued to. `resource` says
+    what the access token is for; a session gets tokens for several resources by refreshing once
+    for each.
     """
     response.headers.update(NO_STORE)
     return await tokens_for(request)
